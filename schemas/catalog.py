@@ -1,0 +1,130 @@
+"""Models and deployments: what can serve a request, at what price, with which limits."""
+
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.units import usd_to_nano
+
+Category = Literal[
+    "conversational", "code_generation", "creative_writing", "analysis", "multimodal", "function_calling"
+]
+ModelTier = Literal["flagship", "balanced", "efficient", "specialized"]
+FallbackTier = Literal["primary", "secondary", "emergency", "local"]
+ProviderName = Literal["openai", "anthropic", "google", "openai_compatible"]
+Task = Literal[
+    "conversation", "code", "creative_writing", "analysis", "math", "reasoning", "multimodal", "function_calling"
+]
+FALLBACK_TIERS: tuple[FallbackTier, ...] = ("primary", "secondary", "emergency", "local")
+
+
+class Configured(BaseModel):
+    """A part of the configuration: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
+
+
+def credential_reference(value: str) -> str:
+    """A key never stands in the configuration or the log, only where to find it."""
+    if value and not value.startswith(("env:", "file:")):
+        raise ValueError("must be env:NAME or file:PATH, never the key itself")
+    return value
+
+
+CredentialReference = Annotated[str, AfterValidator(credential_reference)]
+
+
+class Prices(Configured):
+    """US dollars per million tokens."""
+
+    input: float = Field(0.0, ge=0)
+    output: float = Field(0.0, ge=0)
+    cache_read: float | None = Field(None, ge=0)
+    cache_write: float | None = Field(None, ge=0)
+
+    @cached_property
+    def nano(self) -> tuple[int, int, int, int]:
+        """Nano-USD per million tokens: input, output, cache read, cache write; the cache prices default to input's."""
+        read = self.input if self.cache_read is None else self.cache_read
+        write = self.input if self.cache_write is None else self.cache_write
+        return usd_to_nano(self.input), usd_to_nano(self.output), usd_to_nano(read), usd_to_nano(write)
+
+
+class Model(Configured):
+    """A model's profile. `quality` is keyed by task, 0..1."""
+
+    id: str = Field(min_length=1)
+    category: Category = "conversational"
+    tier: ModelTier = "balanced"
+    context_window: int = Field(128_000, gt=0)
+    max_output_tokens: int = Field(8_192, gt=0)
+    capabilities: frozenset[str] = frozenset()
+    price_usd_per_million: Prices = Prices()
+    quality: dict[Task, float] = {}
+
+
+class Limits(Configured):
+    """None: no limit that we know of."""
+
+    requests_per_minute: int | None = Field(None, gt=0)
+    tokens_per_minute: int | None = Field(None, gt=0)
+    concurrency: int | None = Field(None, gt=0)
+
+
+class Timeouts(Configured):
+    """Seconds."""
+
+    connect_s: float = Field(2.0, gt=0)
+    first_byte_s: float = Field(30.0, gt=0)
+    between_chunks_s: float = Field(15.0, gt=0)
+    total_s: float = Field(120.0, gt=0)
+
+
+class Deployment(Configured):
+    """An endpoint that serves a model with a credential."""
+
+    id: str = Field(min_length=1, max_length=200)
+    provider: ProviderName
+    model: str
+    upstream_model: str = ""
+    base_url: str = Field(pattern=r"^https?://")
+    api_key: CredentialReference = ""
+    headers: dict[str, str] = {}
+    fallback_tier: FallbackTier = "primary"
+    region: str = ""
+    weight: float = Field(1.0, gt=0)
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+
+
+class Catalog(Configured):
+    """Deployments keep their order: events name them by index."""
+
+    models: tuple[Model, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Catalog":
+        known = {model.id for model in self.models}
+        if len(known) < len(self.models):
+            raise ValueError("two models have the same id; ids must be unique")
+        if len({deployment.id for deployment in self.deployments}) < len(self.deployments):
+            raise ValueError("two deployments have the same id; ids must be unique")
+        for deployment in self.deployments:
+            if deployment.model not in known:
+                raise ValueError(f"deployment {deployment.id} names the model {deployment.model}, add it to models")
+        return self
+
+    @cached_property
+    def model_by_id(self) -> dict[str, Model]:
+        return {model.id: model for model in self.models}
+
+    @cached_property
+    def deployment_by_id(self) -> dict[str, Deployment]:
+        return {deployment.id: deployment for deployment in self.deployments}
+
+    @cached_property
+    def index_by_id(self) -> dict[str, int]:
+        """Place of each deployment in the catalog, as events name them."""
+        return {deployment.id: index for index, deployment in enumerate(self.deployments)}

@@ -1,0 +1,59 @@
+"""Every event, by name. A reader greps one table."""
+
+from schemas.events.attempts import (
+    AttemptAbandoned,
+    AttemptEvent,
+    AttemptFailed,
+    AttemptStarted,
+    AttemptSucceeded,
+    ProbeEvent,
+    ProbeFailed,
+    ProbeSucceeded,
+)
+from schemas.events.base import AssignmentStarted, ClockTicked, Event, RequestEvent
+from schemas.events.control import (
+    BudgetSet,
+    CircuitForced,
+    ConfigurationApplied,
+    DeploymentSwitched,
+    StrategySet,
+    TopicsCreated,
+)
+from schemas.events.costs import CostEvent, CostIncurred, CostReserved
+from schemas.events.requests import (
+    Exclusion,
+    PlanStep,
+    RequestAccepted,
+    RequestCompleted,
+    RequestDeduplicated,
+    RequestRejected,
+    RouteDecided,
+)
+from schemas.events.transitions import (
+    BudgetPeriodStarted,
+    BudgetThresholdCrossed,
+    CircuitClosed,
+    CircuitEvent,
+    CircuitHalfOpened,
+    CircuitOpened,
+    DerivedEvent,
+)
+
+EVENTS: tuple[type[Event], ...] = (
+    AssignmentStarted, ClockTicked,
+    RequestAccepted, RequestRejected, RequestDeduplicated, RouteDecided, RequestCompleted,
+    AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptAbandoned, ProbeSucceeded, ProbeFailed,
+    CostReserved, CostIncurred,
+    CircuitOpened, CircuitHalfOpened, CircuitClosed, BudgetPeriodStarted, BudgetThresholdCrossed,
+    TopicsCreated, ConfigurationApplied, BudgetSet, StrategySet, CircuitForced, DeploymentSwitched,
+)  # fmt: skip
+EVENT_TYPES: dict[str, type[Event]] = {event.__name__: event for event in EVENTS}
+
+__all__ = [
+    "EVENTS", "EVENT_TYPES", "AssignmentStarted", "AttemptAbandoned", "AttemptEvent", "AttemptFailed",
+    "AttemptStarted", "AttemptSucceeded", "BudgetPeriodStarted", "BudgetSet", "BudgetThresholdCrossed",
+    "CircuitClosed", "CircuitEvent", "CircuitForced", "CircuitHalfOpened", "CircuitOpened", "ClockTicked",
+    "ConfigurationApplied", "CostEvent", "CostIncurred", "CostReserved", "DeploymentSwitched", "DerivedEvent", "Event",
+    "Exclusion", "PlanStep", "ProbeEvent", "ProbeFailed", "ProbeSucceeded", "RequestAccepted", "RequestCompleted",
+    "RequestDeduplicated", "RequestEvent", "RequestRejected", "RouteDecided", "StrategySet", "TopicsCreated",
+]  # fmt: skip

@@ -1,0 +1,85 @@
+"""What is in force: a pure fold of llm.control. Workers and folds read the same one, up to an offset they name."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+
+import orjson
+
+from schemas.events import (
+    BudgetSet,
+    CircuitForced,
+    ConfigurationApplied,
+    DeploymentSwitched,
+    Event,
+    StrategySet,
+    TopicsCreated,
+)
+from schemas.policy import Budget, Configuration
+from schemas.units import NANO
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """`offset`: the last control record applied, -1 for none. `forced`: circuits held open or closed by a command."""
+
+    offset: int = -1
+    applied: bool = False
+    digest: str = ""
+    partitions: int = 0
+    configuration: Configuration = field(default_factory=Configuration)
+    budgets: tuple[Budget, ...] = ()
+    forced: dict[str, str] = field(default_factory=dict)
+    switched_off: frozenset[str] = frozenset()
+    strategies: dict[str, str] = field(default_factory=dict)
+
+
+def document_of(configuration: Configuration) -> str:
+    """The configuration as JSON with sorted keys: equal configurations are equal texts."""
+    return orjson.dumps(configuration.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS, default=sorted).decode()
+
+
+def digest_of(document: str) -> str:
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
+def apply_control(state: InForce, offset: int, event: Event) -> InForce:
+    """The next state. Records at or below the state's offset change nothing."""
+    if offset <= state.offset:
+        return state
+    state = replace(state, offset=offset)
+    match event:
+        case TopicsCreated():
+            return replace(state, partitions=event.partitions)
+        case ConfigurationApplied():
+            configuration = Configuration.model_validate_json(event.document)
+            # A file applied anew replaces earlier budget and strategy commands; forced circuits and switches stay.
+            return replace(
+                state, applied=True, digest=event.digest, configuration=configuration,
+                budgets=configuration.budgets, strategies={},
+            )  # fmt: skip
+        case BudgetSet():
+            return replace(state, budgets=_with_budget(state.budgets, event))
+        case StrategySet():
+            return replace(state, strategies={**state.strategies, event.tenant: event.strategy})
+        case CircuitForced(position="auto"):
+            return replace(state, forced={d: p for d, p in state.forced.items() if d != event.deployment})
+        case CircuitForced():
+            return replace(state, forced={**state.forced, event.deployment: event.position})
+        case DeploymentSwitched(on=True):
+            return replace(state, switched_off=state.switched_off - {event.deployment})
+        case DeploymentSwitched():
+            return replace(state, switched_off=state.switched_off | {event.deployment})
+        case _:
+            return state
+
+
+def _with_budget(budgets: tuple[Budget, ...], event: BudgetSet) -> tuple[Budget, ...]:
+    limit = event.limit_nano_usd / NANO
+    for index, budget in enumerate(budgets):
+        if (budget.scope, budget.period) == (event.scope, event.period):
+            change = {"limit_usd": limit} | ({"at_limit": event.at_limit} if event.at_limit else {})
+            return (*budgets[:index], budget.model_copy(update=change), *budgets[index + 1 :])
+    fresh = Budget.model_validate(
+        {"scope": event.scope, "period": event.period, "limit_usd": limit, "at_limit": event.at_limit or "reject"}
+    )
+    return (*budgets, fresh)

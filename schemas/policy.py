@@ -1,0 +1,113 @@
+"""Policies: how to route, when a circuit opens, what may be spent, what was promised."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.catalog import Catalog, Configured
+from schemas.units import usd_to_nano
+
+StrategyName = Literal["cost", "speed", "quality", "reliability", "load_balanced", "adaptive", "weighted"]
+BalancerName = Literal[
+    "round_robin", "weighted_round_robin", "least_connections", "least_response_time",
+    "consistent_hash", "adaptive_weighted", "performance_based", "token_aware",
+]  # fmt: skip
+CostStrategyName = Literal["minimize", "cost_quality", "cost_speed", "arbitrage", "budget_aware", "predictive"]
+Period = Literal["hour", "day", "week", "month"]
+AtLimit = Literal["reject", "local_only"]
+Severity = Literal["info", "warning", "critical", "emergency"]
+
+
+class RoutingPolicy(Configured):
+    """Defaults of a decision; what the request names wins."""
+
+    strategy: StrategyName = "adaptive"
+    balancer: BalancerName = "performance_based"
+    cost_strategy: CostStrategyName = "cost_quality"
+    max_attempts: int = Field(4, ge=1, le=16)
+    default_deadline_ms: int = Field(120_000, gt=0)
+
+
+class CircuitPolicy(Configured):
+    """When circuits open, half-open and close. Times in seconds, ratios 0..1."""
+
+    failure_threshold: int = Field(5, ge=1)
+    success_threshold: int = Field(3, ge=1)
+    open_s: float = Field(60.0, gt=0)
+    max_open_s: float = Field(300.0, gt=0)
+    probe_interval_s: float = Field(5.0, ge=0, description="0 switches probing off: circuits half-open by time")
+    window_s: int = Field(30, ge=1, le=300)
+    minimum_calls: int = Field(20, ge=1)
+    failure_ratio: float = Field(0.5, gt=0, le=1)
+    slow_ratio: float = Field(0.8, gt=0, le=1)
+    slow_call_s: float = Field(30.0, gt=0)
+
+
+class Budget(Configured):
+    """`scope`: global | tenant:T | provider:P | deployment:D."""
+
+    scope: str = Field(pattern=r"^(global|tenant:.+|provider:.+|deployment:.+)$")
+    period: Period = "day"
+    limit_usd: float = Field(ge=0)
+    at_limit: AtLimit = "reject"
+    thresholds: tuple[int, ...] = (50, 70, 85, 95)
+
+    @property
+    def limit_nano_usd(self) -> int:
+        return usd_to_nano(self.limit_usd)
+
+    @property
+    def subject(self) -> str:
+        """`scope/period`: what names a budget in state and transitions."""
+        return f"{self.scope}/{self.period}"
+
+
+class SlaTarget(Configured):
+    """`metric` by name; `scope` may end in `*`; `window_s` in seconds."""
+
+    metric: Literal[
+        "availability", "latency_p95_ms", "success_rate", "throughput_per_s", "cost_per_success_usd", "quality"
+    ]
+    scope: str = "global"
+    target: float
+    warning: float | None = None
+    critical: float | None = None
+    window_s: int = Field(900, gt=0)
+
+
+class Tenant(Configured):
+    """`topic`: NAME of llm.requests.NAME that belongs to the tenant alone. `share`: part of a worker's concurrency."""
+
+    id: str = Field(min_length=1)
+    max_in_flight: int | None = Field(None, gt=0)
+    topic: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    priority: Literal["interactive", "standard", "batch"] = "standard"
+    share: float = Field(1.0, gt=0, le=1)
+    strategy: StrategyName | None = None
+    balancer: BalancerName | None = None
+
+
+class Webhook(Configured):
+    """Where alerts go."""
+
+    url: str = Field(pattern=r"^https?://")
+    min_severity: Severity = "warning"
+
+
+class AlertPolicy(Configured):
+    """Escalation and callbacks."""
+
+    escalate_after_s: float = Field(300.0, gt=0)
+    webhooks: tuple[Webhook, ...] = ()
+
+
+class Configuration(Configured):
+    """What `turnout apply` publishes to llm.control: from then on the log says what is in force."""
+
+    catalog: Catalog = Catalog()
+    routing: RoutingPolicy = RoutingPolicy()
+    circuit: CircuitPolicy = CircuitPolicy()
+    budgets: tuple[Budget, ...] = ()
+    sla: tuple[SlaTarget, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+    alerts: AlertPolicy = AlertPolicy()

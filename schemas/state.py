@@ -1,0 +1,183 @@
+"""State as folds publish it on llm.state: where agents and projections meet.
+
+Every value is integers (and names) so that partial states of several partitions merge exactly and a replay is equal bit
+for bit. Instants are microseconds of broker time; money is nano-USD.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+import orjson
+from pydantic import TypeAdapter
+
+CircuitStatus = Literal["closed", "open", "half_open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A record of llm.state. `value`: JSON with sorted keys of one of the shapes below.
+
+    `epoch`: the owner's AssignmentStarted offset; `offset`: the last source record covered.
+    """
+
+    kind: str
+    fold_version: int
+    subject: str
+    topic: str
+    partition: int
+    epoch: int
+    offset: int
+    logged_at: int
+    value: bytes
+
+    @property
+    def key(self) -> str:
+        return f"{self.fold_version}:{self.kind}:{self.subject}:{self.topic}-{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitState:
+    """`window`: (bucket start in seconds, calls, failures, slow calls), oldest first. `trips`: openings in a row.
+
+    `successes`: consecutive ones while half-open. `forced`: open | closed by a command, else empty.
+    """
+
+    status: CircuitStatus = "closed"
+    epoch: int = 0
+    failures: int = 0
+    successes: int = 0
+    trips: int = 0
+    opened_at: int = 0
+    open_until: int = 0
+    last_failed_at: int = 0
+    forced: str = ""
+    reason: str = ""
+    window: tuple[tuple[int, int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthBucket:
+    """A minute of a deployment. Histograms map a log-bucket index (projections.histogram) to a count."""
+
+    minute: int
+    succeeded: int = 0
+    failed: int = 0
+    probes_succeeded: int = 0
+    probes_failed: int = 0
+    rate_limited: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+    first_token: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthState:
+    """The last minutes of a deployment, oldest first."""
+
+    buckets: tuple[HealthBucket, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodSpend:
+    """Spend of one period that started at `start`."""
+
+    start: int
+    spent: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A CostReserved that nothing settled yet, with what its charge needs if nothing ever does."""
+
+    nano_usd: int
+    expires_at: int
+    number: int
+    deployment: str
+    provider: str
+    model: str
+    source: str
+    run: int
+    request_id: str
+    trace_id: str
+    accepted_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What was charged for a reservation that nothing settled, until a late CostIncurred replaces it."""
+
+    nano_usd: int
+    charged_at: int
+    deployment: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpendState:
+    """A tenant's money on its partition of llm.costs. Every cost event touches one tenant, so subjects stay independent.
+
+    `totals`: scope -> period name -> the current period's spend; scopes are `tenant`, `provider:P`, `deployment:D`, and
+    hold this tenant's part only. `open` and `estimated` are keyed by cost id.
+    """
+
+    totals: dict[str, dict[str, PeriodSpend]] = field(default_factory=dict)
+    open: dict[str, Reservation] = field(default_factory=dict)
+    estimated: dict[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """What was judged of one budget. `crossed`: the highest threshold crossed in this period, percent."""
+
+    scope: str = ""
+    period: str = ""
+    period_start: int = 0
+    limit: int = 0
+    spent: int = 0
+    reserved: int = 0
+    crossed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLoad:
+    """Calls in flight by deployment of one worker, published every second and forgotten after three."""
+
+    worker: str
+    sent_at: int
+    in_flight: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a fold of a partition is covered by its snapshots, and what it needs besides them."""
+
+    clock: int
+    control_offset: int
+
+
+STATE_SHAPES: dict[str, type] = {
+    "circuit": CircuitState,
+    "health": HealthState,
+    "spend": SpendState,
+    "budget": BudgetState,
+    "load": WorkerLoad,
+    "cursor": Cursor,
+}
+
+
+def encode_value(value: object) -> bytes:
+    """A state value as JSON with sorted keys: equal values are equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(STATE_SHAPES[kind])
+
+
+def decode_value(kind: str, value: bytes) -> Any:
+    """The inverse of `encode_value` for a kind of STATE_SHAPES."""
+    return _adapter(kind).validate_json(value)

@@ -1,0 +1,1 @@
+"""How Turnout runs: command line, embedded servers, simulators, deployment files."""

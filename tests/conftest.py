@@ -1,0 +1,21 @@
+"""Fixtures of all tests: one real broker a session, and names that no other test uses."""
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from infra.kafka import EmbeddedKafka, free_port
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """A running broker on a free port. Leave it running: a test that stops or freezes one starts its own."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), port=free_port()) as broker:
+        yield broker
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A topic prefix of this test's own, such as "t3f9a1c." """
+    return f"t{secrets.token_hex(3)}."

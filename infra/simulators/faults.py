@@ -1,0 +1,301 @@
+"""Every fault that a simulated provider can show, by name. A reader greps one table: FAULTS."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
+from typing import Final
+
+from infra.simulators.exchange import JSON, Exchange
+from infra.simulators.wire import Refusal
+
+BOMB_BYTES: Final = 200_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A fault switched on for a share of requests until a moment (loop time; None: until cleared).
+
+    seconds: what slow and slow_first_byte add (5), or trickle's pause a byte (1). stall_after: text chunks sent
+    before a stream fault (half of them). retry_after_s: of a status fault.
+    """
+
+    name: str
+    share: float = 1.0
+    until: float | None = None
+    seconds: float | None = None
+    stall_after: int | None = None
+    retry_after_s: float | None = None
+
+
+Fault = Callable[[Exchange, Setting], Awaitable[None]]
+
+
+def _status(
+    status: int,
+    kind: str,
+    code: str | None,
+    message: str,
+    *,
+    param: str | None = None,
+    retry_after_s: float | None = None,
+) -> Fault:
+    """A fault that is an error answer, after the time of a first token; never billed."""
+    refusal = Refusal(status, kind, code, message, param)
+
+    async def answer(exchange: Exchange, how: Setting) -> None:
+        await exchange.wait(exchange.first_token_s())
+        seconds = how.retry_after_s if how.retry_after_s is not None else retry_after_s
+        exchange.refuse(refusal, b"" if seconds is None else retry_after(seconds))
+
+    return answer
+
+
+def retry_after(seconds: float) -> bytes:
+    """Both header lines: whole seconds, rounded up, and milliseconds."""
+    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-int(-seconds // 1), round(seconds * 1000))
+
+
+async def refuse(exchange: Exchange, how: Setting) -> None:
+    """Reset before the body is read. The port is shared by all providers, so the connect itself still succeeds."""
+    await exchange.reset()
+
+
+async def reset_before_headers(exchange: Exchange, how: Setting) -> None:
+    """The body is read, time passes, then a reset: the caller cannot know whether it was billed. It was not."""
+    await exchange.wait(exchange.first_token_s())
+    await exchange.reset()
+
+
+async def reset_after_headers(exchange: Exchange, how: Setting) -> None:
+    """A 200 and its headers, then a reset; billed."""
+    content_type, body = exchange.whole()
+    exchange.bill()
+    await exchange.wait(exchange.whole_s())
+    exchange.write(exchange.head(200, content_type, len(body)))
+    await exchange.reset(flush=True)
+
+
+async def half_body(exchange: Exchange, how: Setting) -> None:
+    """Half of the promised bytes, then an orderly close; billed."""
+    content_type, body = exchange.whole()
+    exchange.bill()
+    await exchange.wait(exchange.whole_s())
+    exchange.write(exchange.head(200, content_type, len(body)) + body[: len(body) // 2])
+    await exchange.cut()
+
+
+async def _damaged(exchange: Exchange, content_type: bytes, body: bytes, more: bytes = b"") -> None:
+    """Send these bytes as a billed 200."""
+    exchange.bill()
+    await exchange.wait(exchange.whole_s())
+    exchange.respond(200, body, content_type, more)
+
+
+async def garbage(exchange: Exchange, how: Setting) -> None:
+    """A 200 that says JSON and is not."""
+    await _damaged(exchange, JSON, b"upstream connected, but the answer is {not json\n")
+
+
+async def wrong_content_type(exchange: Exchange, how: Setting) -> None:
+    """A page of a proxy in place of the answer."""
+    await _damaged(exchange, b"text/html", b"<html><body>It works!</body></html>")
+
+
+async def invalid_utf8(exchange: Exchange, how: Setting) -> None:
+    """Two bytes in a string that no UTF-8 text holds."""
+    content_type, body = exchange.whole()
+    mark = b'"content":"' if b'"content":"' in body else b'"model":"'
+    await _damaged(exchange, content_type, body.replace(mark, mark + b"\xff\xfe"))
+
+
+async def nan(exchange: Exchange, how: Setting) -> None:
+    """A number that is not JSON."""
+    content_type, body = exchange.whole()
+    await _damaged(exchange, content_type, body.replace(b'"index":0', b'"index":NaN'))
+
+
+async def error_in_200(exchange: Exchange, how: Setting) -> None:
+    """An error body with status 200; not billed."""
+    await exchange.wait(exchange.first_token_s())
+    exchange.respond(200, exchange.format.error(_SERVER_ERROR))
+
+
+async def redirect(exchange: Exchange, how: Setting) -> None:
+    """A 307 to a path that does not exist here."""
+    exchange.respond(307, b"", b"text/plain", b"location: /elsewhere\r\n")
+
+
+async def gzip_bomb(exchange: Exchange, how: Setting) -> None:
+    """200 KB that inflate to 200 MB, whatever encodings the caller accepts."""
+    bomb = await asyncio.to_thread(_bomb)
+    await _damaged(exchange, JSON, bomb, b"content-encoding: gzip\r\n")
+
+
+@cache
+def _bomb() -> bytes:
+    # A megabyte at a time: the bomb is for the caller's memory.
+    block = bytes(1_000_000)
+    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    parts = [packer.compress(block) for _ in range(BOMB_BYTES // len(block))]
+    return b"".join(parts) + packer.flush()
+
+
+async def slow(exchange: Exchange, how: Setting) -> None:
+    """The first byte in time, the whole later by `seconds`."""
+    more = 5.0 if how.seconds is None else how.seconds
+    answer = exchange.answer
+    if exchange.asked.stream:
+        await exchange.stream(answer, stretch_s=more)
+        return
+    exchange.bill(answer)
+    body = exchange.plain()
+    await exchange.wait(exchange.whole_s())
+    exchange.write(exchange.head(200, JSON, len(body)))
+    await exchange.wait(exchange.whole_s() + more)
+    exchange.write(body)
+
+
+async def slow_first_byte(exchange: Exchange, how: Setting) -> None:
+    """Nothing for `seconds` more, then all as usual."""
+    more = 5.0 if how.seconds is None else how.seconds
+    if exchange.asked.stream:
+        await exchange.stream(exchange.answer, delay_s=more)
+        return
+    exchange.bill()
+    await exchange.wait(exchange.whole_s() + more)
+    exchange.respond(200, exchange.plain())
+
+
+async def trickle(exchange: Exchange, how: Setting) -> None:
+    """A byte a second: every read is in time, the whole never is."""
+    pause = 1.0 if how.seconds is None else how.seconds
+    content_type, body = exchange.whole()
+    exchange.bill()
+    await exchange.wait(exchange.first_token_s())
+    exchange.write(exchange.head(200, content_type, len(body)))
+    for at in range(len(body)):
+        exchange.write(body[at : at + 1])
+        await asyncio.sleep(pause)
+
+
+async def hang(exchange: Exchange, how: Setting) -> None:
+    """No answer, until the caller leaves; not billed."""
+    await asyncio.Event().wait()
+
+
+async def empty_completion(exchange: Exchange, how: Setting) -> None:
+    """A good answer without text; its prompt is billed."""
+    blank = replace(exchange.answer, pieces=(), piece_tokens=(), finish="stop", tool_name=None, reasoning_tokens=0)
+    await exchange.deliver(blank)
+
+
+async def content_filter(exchange: Exchange, how: Setting) -> None:
+    """The answer breaks off where the provider's filter stopped it."""
+    full = exchange.answer
+    pieces, counts = full.pieces, full.piece_tokens
+    if len(pieces) == 1:
+        words = pieces[0].split(" ")
+        pieces, counts = (" ".join(words[: len(words) // 2]),), (len(words) // 2,)
+    else:
+        pieces, counts = pieces[: len(pieces) // 2], counts[: len(pieces) // 2]
+    await exchange.deliver(replace(full, pieces=pieces, piece_tokens=counts, finish="content_filter", tool_name=None))
+
+
+async def _part(exchange: Exchange, how: Setting) -> None:
+    """Send the role and the first text chunks of a stream."""
+    answer = exchange.answer
+    body = exchange.frames(answer).body
+    texts = (len(body) - 1) // 2 if how.stall_after is None else how.stall_after
+    await exchange.stream_body(answer, body[: 1 + texts])
+
+
+async def stream_cut(exchange: Exchange, how: Setting) -> None:
+    """The connection ends in the middle of a stream, without the last chunk of HTTP."""
+    await _part(exchange, how)
+    await exchange.cut()
+
+
+async def stream_stall(exchange: Exchange, how: Setting) -> None:
+    """Nothing more comes after a part, and nothing closes."""
+    await _part(exchange, how)
+    await asyncio.Event().wait()
+
+
+async def stream_error_event(exchange: Exchange, how: Setting) -> None:
+    """An error as an event after a part, then a clean end."""
+    await _part(exchange, how)
+    exchange.chunk(exchange.format.error_event(_SERVER_ERROR))
+    exchange.end_chunks()
+
+
+async def stream_no_finish(exchange: Exchange, how: Setting) -> None:
+    """All text and a clean end, but neither a finish reason nor a terminator."""
+    answer = exchange.answer
+    await exchange.wait(await exchange.stream_body(answer, exchange.frames(answer).body))
+    exchange.end_chunks()
+
+
+_SERVER_ERROR: Final = Refusal(500, "server_error", None, "The server had an error while processing your request.")
+_INVALID: Final = "invalid_request_error"
+
+FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
+    {
+        "status_500": _status(500, "server_error", None, _SERVER_ERROR.message),
+        "status_502": _status(502, "server_error", None, "Bad gateway."),
+        "status_503": _status(503, "server_error", "server_is_overloaded", "The engine is currently overloaded."),
+        "status_529": _status(529, "overloaded_error", "server_is_overloaded", "Overloaded."),
+        "status_429": _status(429, "requests", "rate_limit_exceeded", "Rate limit reached.", retry_after_s=2.0),
+        "status_429_bare": _status(429, "requests", "rate_limit_exceeded", "Rate limit reached."),
+        # A provider sends Retry-After with it too; it must be ignored.
+        "quota": _status(
+            429, "insufficient_quota", "insufficient_quota", "You exceeded your current quota.", retry_after_s=1.0
+        ),
+        "status_400": _status(400, _INVALID, "invalid_value", "Invalid value: 'messages[0]'.", param="messages"),
+        "context_length": _status(
+            400,
+            _INVALID,
+            "context_length_exceeded",
+            "This model's maximum context length is 8192 tokens. Please reduce the length of the messages.",
+            param="messages",
+        ),
+        "status_401": _status(401, _INVALID, "invalid_api_key", "Incorrect API key provided."),
+        "status_403": _status(403, "permission_error", "permission_denied", "You are not allowed to use this model."),
+        "status_404": _status(404, _INVALID, "model_not_found", "The model does not exist."),
+        "status_408": _status(408, "timeout", None, "The request timed out."),
+        "status_413": _status(413, _INVALID, "request_too_large", "The request is too large."),
+        "reset_before_headers": reset_before_headers,
+        "reset_after_headers": reset_after_headers,
+        "half_body": half_body,
+        "garbage": garbage,
+        "wrong_content_type": wrong_content_type,
+        "invalid_utf8": invalid_utf8,
+        "nan": nan,
+        "error_in_200": error_in_200,
+        "redirect": redirect,
+        "gzip_bomb": gzip_bomb,
+        "slow": slow,
+        "slow_first_byte": slow_first_byte,
+        "trickle": trickle,
+        "hang": hang,
+        "empty_completion": empty_completion,
+        "content_filter": content_filter,
+        "refuse": refuse,
+        "stream_cut": stream_cut,
+        "stream_stall": stream_stall,
+        "stream_error_event": stream_error_event,
+        "stream_no_finish": stream_no_finish,
+    }
+)
+STREAM_ONLY: Final = frozenset({"stream_cut", "stream_stall", "stream_error_event", "stream_no_finish"})
+
+
+def checked_fault(name: str) -> str:
+    """The name, if it is a fault; ValueError names all of them."""
+    if name not in FAULTS:
+        raise ValueError(f"there is no fault {name!r}; use one of {', '.join(FAULTS)}")
+    return name

@@ -1,0 +1,1 @@
+"""What is known: pure folds of the event log, and its rows for SQL."""

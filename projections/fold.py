@@ -1,0 +1,51 @@
+"""What a fold is: subjects that step with records of one partition. No clock, no randomness: both stand in the log."""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from schemas.events import Event
+from schemas.inforce import InForce
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """An event where it stands. `logged_at`: broker time in microseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    logged_at: int
+    event: Event
+
+    @property
+    def position(self) -> str:
+        """`topic-partition-offset`, as derived events name what they come from."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+class SubjectFold(Protocol[S]):
+    """A fold with one state a subject. States are values of schemas.state and never change in place.
+
+    Steps are total. They return the same object where nothing changes, and the events that follow from the record.
+    """
+
+    kind: str
+    version: int
+
+    def initial(self) -> S:
+        """The state of a subject that no record touched."""
+        ...
+
+    def subject(self, event: Event) -> str | None:
+        """The one subject that the event touches, or None."""
+        ...
+
+    def step(self, state: S, record: LogRecord, inforce: InForce) -> tuple[S, tuple[Event, ...]]:
+        """The next state after a record that touches the subject."""
+        ...
+
+    def tick(self, state: S, subject: str, record: LogRecord, inforce: InForce) -> tuple[S, tuple[Event, ...]]:
+        """The next state after a ClockTicked."""
+        ...

@@ -1,0 +1,146 @@
+"""All folds of one partition of a topic: apply records, flush snapshots, restore from them at any point."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from projections.circuit import CircuitFold
+from projections.fold import LogRecord, SubjectFold
+from projections.health import HealthFold
+from projections.judge import BudgetFold
+from projections.spend import SpendFold
+from schemas.events import ClockTicked, Event
+from schemas.inforce import InForce
+from schemas.state import Cursor, Snapshot, decode_value, encode_value
+
+Fold = SubjectFold[Any]
+
+FOLDS: dict[str, tuple[Fold, ...]] = {
+    "attempts": (CircuitFold(), HealthFold()),
+    "costs": (SpendFold(),),
+    "transitions": (BudgetFold(),),
+}
+"""Kind of topic -> the folds of each of its partitions."""
+
+
+class PartitionProjection:
+    """Owns the states of one partition. `control`: what is in force at an offset of llm.control, -1 for nothing.
+
+    `clock` is the highest broker time seen; a record that is logged earlier counts as logged then.
+    """
+
+    def __init__(self, topic: str, partition: int, folds: Sequence[Fold], control: Callable[[int], InForce]) -> None:
+        self.topic, self.partition = topic, partition
+        self._folds, self._control = tuple(folds), control
+        # A fold that is new or has a new version must see the log from its start, so it must not find the old cursor;
+        # versions only grow, so their sum never names the same set twice.
+        self._cursor_version = sum(fold.version for fold in self._folds)
+        self._reset(-1, Cursor(clock=0, control_offset=-1))
+
+    def _reset(self, covered: int, cursor: Cursor) -> None:
+        self.covered, self.clock, self.control_offset = covered, cursor.clock, cursor.control_offset
+        self.inforce = self._control(cursor.control_offset)
+        self._states: dict[str, dict[str, Any]] = {fold.kind: {} for fold in self._folds}
+        self._changed: dict[str, set[str]] = {fold.kind: set() for fold in self._folds}
+        # Subjects whose snapshot is ahead of the cursor, after a crash between the two: kind, subject -> offset.
+        self._ahead: dict[tuple[str, str], int] = {}
+
+    def restore(self, snapshots: Iterable[Snapshot]) -> None:
+        """Start anew from snapshots of any topic, kind and epoch; those that are not of these folds are passed over."""
+        versions = {fold.kind: fold.version for fold in self._folds} | {"cursor": self._cursor_version}
+        best: dict[tuple[str, str], Snapshot] = {}
+        for snapshot in snapshots:
+            if (snapshot.topic, snapshot.partition) != (self.topic, self.partition):
+                continue
+            if versions.get(snapshot.kind) != snapshot.fold_version:
+                continue
+            key = snapshot.kind, snapshot.subject
+            known = best.get(key)
+            if known is None or (known.epoch, known.offset) < (snapshot.epoch, snapshot.offset):
+                best[key] = snapshot
+        cursor = best.pop(("cursor", ""), None)
+        if cursor is None:
+            self._reset(-1, Cursor(clock=0, control_offset=-1))
+        else:
+            self._reset(cursor.offset, decode_value("cursor", cursor.value))
+        for (kind, subject), snapshot in best.items():
+            self._states[kind][subject] = decode_value(kind, snapshot.value)
+            if snapshot.offset > self.covered:
+                self._ahead[kind, subject] = snapshot.offset
+
+    def apply(self, record: LogRecord) -> list[Event]:
+        """Events derived from the record; none for one that is covered already. Records come in order of offset."""
+        assert (record.topic, record.partition) == (self.topic, self.partition)
+        if record.offset <= self.covered:
+            return []
+        if record.logged_at < self.clock:
+            record = replace(record, logged_at=self.clock)
+        self.clock = record.logged_at
+        event = record.event
+        derived: list[Event] = []
+        if type(event) is ClockTicked:
+            # A former owner may still tick with an older offset; what is in force never goes back.
+            if event.control_offset > self.control_offset:
+                self.control_offset = event.control_offset
+                self.inforce = self._control(event.control_offset)
+            for fold in self._folds:
+                for subject in sorted(self._states[fold.kind]):
+                    self._advance(fold, subject, record, True, derived)
+        else:
+            for fold in self._folds:
+                touched = fold.subject(event)
+                if touched is not None:
+                    self._advance(fold, touched, record, False, derived)
+        self.covered = record.offset
+        return derived
+
+    def _advance(self, fold: Fold, subject: str, record: LogRecord, ticked: bool, derived: list[Event]) -> None:
+        if self._ahead and self._ahead.get((fold.kind, subject), -1) >= record.offset:
+            return
+        states = self._states[fold.kind]
+        state = states.get(subject)
+        if ticked:
+            following, events = fold.tick(state, subject, record, self.inforce)
+        else:
+            if state is None:
+                state = fold.initial()
+            following, events = fold.step(state, record, self.inforce)
+        if following is not state:
+            states[subject] = following
+            self._changed[fold.kind].add(subject)
+        if events:
+            derived.extend(events)
+
+    def flush(self, epoch: int) -> list[Snapshot]:
+        """Snapshots of what changed since the last flush, then the cursor; write them in this order.
+
+        They count as written from here on: an owner whose write fails gives the partition up and restores.
+        """
+        flushed = []
+        for fold in self._folds:
+            changed = self._changed[fold.kind]
+            for subject in sorted(changed):
+                value = self._states[fold.kind][subject]
+                flushed.append(self._written(fold.kind, fold.version, subject, epoch, value))
+            changed.clear()
+        cursor = Cursor(clock=self.clock, control_offset=self.control_offset)
+        return [*flushed, self._written("cursor", self._cursor_version, "", epoch, cursor)]
+
+    def _written(self, kind: str, version: int, subject: str, epoch: int, value: object) -> Snapshot:
+        return Snapshot(
+            kind=kind, fold_version=version, subject=subject, topic=self.topic, partition=self.partition, epoch=epoch,
+            offset=self.covered, logged_at=self.clock, value=encode_value(value),
+        )  # fmt: skip
+
+    def snapshot(self, kind: str, subject: str) -> Any:
+        """The state of a subject as a value of schemas.state, or None."""
+        return self._states[kind].get(subject)
+
+    def touch(self, kind: str, subject: str) -> None:
+        """Write the subject's snapshot again at the next flush."""
+        if subject in self._states.get(kind, {}):
+            self._changed[kind].add(subject)
+
+    def subjects(self, kind: str) -> list[str]:
+        """Subjects of a fold, sorted."""
+        return sorted(self._states[kind])

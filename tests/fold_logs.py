@@ -1,0 +1,283 @@
+"""Events and logs for tests of folds: builders with defaults, and random logs with ticks and control changes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from projections.fold import LogRecord
+from projections.partition import FOLDS, Fold, PartitionProjection
+from schemas.events import (
+    AttemptFailed,
+    AttemptSucceeded,
+    BudgetPeriodStarted,
+    BudgetThresholdCrossed,
+    ClockTicked,
+    CostIncurred,
+    CostReserved,
+    Event,
+    ProbeFailed,
+    ProbeSucceeded,
+)
+from schemas.ids import Source
+from schemas.inforce import InForce
+from schemas.policy import CircuitPolicy, Configuration
+from schemas.state import Snapshot, encode_value
+
+SECOND = 1_000_000
+START = 1_790_000_000 * SECOND
+SOURCE = Source("llm.requests", 0, 7)
+REQUEST: dict[str, Any] = {
+    "event_id": "e", "occurred_at": START, "worker": "w", "source": SOURCE, "run": 1, "request_id": "r",
+    "trace_id": "", "accepted_at": START,
+}  # fmt: skip
+ATTEMPT: dict[str, Any] = REQUEST | {
+    "tenant": "acme", "number": 1, "deployment": "d1", "provider": "openai", "model": "m", "tier": "primary",
+    "circuit_epoch": 0, "trial": False, "task": "code", "http_status": 200, "latency_ms": 100.0,
+    "provider_request_id": "",
+}  # fmt: skip
+PROBE: dict[str, Any] = {
+    "event_id": "e", "occurred_at": START, "worker": "w", "deployment": "d1", "provider": "openai", "circuit_epoch": 0,
+    "latency_ms": 80.0, "http_status": 200, "jitter": 0.0,
+}  # fmt: skip
+COST: dict[str, Any] = REQUEST | {
+    "tenant": "acme", "cost_id": "c1", "number": 1, "nano_usd": 1_000, "deployment": "d1", "provider": "openai",
+    "model": "m",
+}  # fmt: skip
+
+
+def succeeded(**change: Any) -> AttemptSucceeded:
+    return AttemptSucceeded(**ATTEMPT | {
+        "first_token_ms": 0.0, "tokens_in": 10, "tokens_out": 20, "tokens_cached": 0, "tokens_cache_write": 0,
+        "tokens_reasoning": 0, "finish_reason": "stop",
+    } | change)  # fmt: skip
+
+
+def failed(**change: Any) -> AttemptFailed:
+    return AttemptFailed(**ATTEMPT | {
+        "failure": "server_error", "http_status": 500, "retry_after_ms": 0, "next_action": "other",
+        "counts_toward_circuit": True, "billed": "no", "provider_code": "", "jitter": 0.0,
+    } | change)  # fmt: skip
+
+
+def probe_succeeded(**change: Any) -> ProbeSucceeded:
+    return ProbeSucceeded(**PROBE | change)
+
+
+def probe_failed(**change: Any) -> ProbeFailed:
+    return ProbeFailed(**PROBE | {"failure": "connect"} | change)
+
+
+def reserved(**change: Any) -> CostReserved:
+    return CostReserved(**COST | {"deadline_at": START + 60 * SECOND} | change)
+
+
+def incurred(**change: Any) -> CostIncurred:
+    return CostIncurred(**COST | {
+        "certainty": "certain", "tokens_in": 1, "tokens_out": 1, "tokens_cached": 0, "tokens_cache_write": 0,
+        "tokens_reasoning": 0, "price_version": "p1",
+    } | change)  # fmt: skip
+
+
+def ticked(control_offset: int = -1) -> ClockTicked:
+    return ClockTicked(
+        event_id="t", occurred_at=START, worker="w", topic="t", partition=0, control_offset=control_offset
+    )
+
+
+def period_started(**change: Any) -> BudgetPeriodStarted:
+    given: dict[str, Any] = {
+        "event_id": "e", "occurred_at": START, "worker": "", "subject": "global/hour", "derived_from": "x-0-1",
+        "logged_at": START, "scope": "global", "period": "hour", "period_start": 0, "limit_nano_usd": 100,
+    }  # fmt: skip
+    return BudgetPeriodStarted(**given | change)
+
+
+def threshold_crossed(**change: Any) -> BudgetThresholdCrossed:
+    given: dict[str, Any] = {
+        "event_id": "e", "occurred_at": START, "worker": "", "subject": "global/hour", "derived_from": "x-0-1",
+        "logged_at": START, "scope": "global", "period": "hour", "period_start": 0, "limit_nano_usd": 100,
+        "threshold": 50, "spent_nano_usd": 50, "reserved_nano_usd": 0,
+    }  # fmt: skip
+    return BudgetThresholdCrossed(**given | change)
+
+
+def in_force(forced: dict[str, str] | None = None, **circuit: Any) -> InForce:
+    return InForce(
+        offset=0, applied=True, forced=forced or {}, configuration=Configuration(circuit=CircuitPolicy(**circuit))
+    )
+
+
+CONTROL = (
+    in_force(failure_threshold=3, minimum_calls=6, window_s=10, slow_call_s=1, success_threshold=2),
+    in_force({"d1": "open"}, failure_threshold=2),
+    in_force({"d1": "closed", "d2": "open"}, failure_threshold=3, probe_interval_s=0, open_s=10),
+    in_force(failure_threshold=3, probe_interval_s=0, open_s=10, success_threshold=1),
+    in_force(failure_threshold=2, minimum_calls=4, window_s=30),
+)
+"""What is in force at control offset 0, 1, ..."""
+
+
+def control(offset: int) -> InForce:
+    return CONTROL[min(offset, len(CONTROL) - 1)] if offset >= 0 else InForce()
+
+
+def projection(kind: str, partition: int = 0, given: Callable[[int], InForce] = control) -> PartitionProjection:
+    return PartitionProjection(f"llm.{kind}", partition, FOLDS[kind], given)
+
+
+def values(projected: PartitionProjection, kind: str) -> dict[tuple[str, str], bytes]:
+    """Every state of a projection as bytes, and its cursor."""
+    folds: Sequence[Fold] = FOLDS[kind]
+    found = {
+        (fold.kind, subject): encode_value(projected.snapshot(fold.kind, subject))
+        for fold in folds
+        for subject in projected.subjects(fold.kind)
+    }
+    cursor = projected.covered, projected.clock, projected.control_offset
+    return found | {("cursor", ""): encode_value(cursor)}
+
+
+@dataclass
+class Compacted:
+    """llm.state as compaction leaves it: the last written of each key."""
+
+    held: dict[str, Snapshot] = field(default_factory=dict)
+
+    def write(self, snapshots: Iterable[Snapshot]) -> None:
+        for snapshot in snapshots:
+            self.held[snapshot.key] = snapshot
+
+
+@dataclass(frozen=True)
+class Log:
+    """A partition of a topic with what a projector that ran from its start derived at each record."""
+
+    kind: str
+    records: tuple[LogRecord, ...]
+    derived: tuple[tuple[Event, ...], ...]
+
+
+DEPLOYMENTS = ("d1", "d2", "d3")
+# Mostly close together, sometimes past open times and windows, sometimes a clock that goes back.
+GAPS = (0, 1_000, SECOND // 2, SECOND, SECOND, SECOND, 5 * SECOND, 70 * SECOND, 1_000 * SECOND, -2 * SECOND)
+LONG_GAPS = (*GAPS, 3_600 * SECOND, 86_400 * SECOND)
+MOODS = {
+    "well": ("ok", "ok", "ok", "ok", "bad", "trial", "probe", "tick"),
+    "outage": ("bad", "bad", "bad", "bad", "badprobe", "badtrial", "ok", "tick"),
+    "recovery": ("probe", "probe", "probe", "trial", "trial", "ok", "badprobe", "tick"),
+    "commands": ("command", "command", "bad", "probe", "trial", "ok"),
+}
+"""What is likely while a mood lasts: circuits move only when like follows like."""
+# A log is drawn from a seed: choices that Hypothesis draws one by one hardly ever add up to an outage.
+SEEDS = st.integers(0, 2**32)
+
+
+@st.composite
+def attempts_logs(draw: st.DrawFn, partition: int = 0) -> Log:
+    """Attempts, probes and ticks of three deployments, most under the epoch that their circuit has then."""
+    chance, length = Random(draw(SEEDS)), draw(st.integers(1, 80))
+    live = projection("attempts", partition)
+    records, derived, now, offset, at_control = [], [], START, 0, chance.randint(-1, 0)
+    mood, focus = "well", "d1"
+    for _ in range(length):
+        if chance.random() < 0.12:
+            mood, focus = chance.choice(tuple(MOODS)), chance.choice(DEPLOYMENTS)
+        now += chance.choice(GAPS)
+        offset += chance.randint(1, 2)
+        deployment = focus if chance.random() < 0.8 else chance.choice(DEPLOYMENTS)
+        circuit = live.snapshot("circuit", deployment)
+        said = {
+            "deployment": deployment,
+            "circuit_epoch": max(0, (circuit.epoch if circuit else 0) - (chance.random() < 0.1)),
+            "latency_ms": chance.choice((0.0, 12.5, 900.0, 1_500.0, 40_000.0)),
+        }
+        jitter, counts = chance.uniform(-1, 1), chance.random() < 0.85
+        failure = "server_error" if counts else "rate_limited"
+        event: Event
+        match chance.choice(MOODS[mood]):
+            case "tick":
+                event = ticked(at_control)
+            case "command":
+                at_control += 1
+                event = ticked(at_control)
+            case "ok":
+                event = succeeded(**said, first_token_ms=chance.choice((0.0, 33.0)))
+            case "trial":
+                event = succeeded(**said, trial=True)
+            case "bad":
+                event = failed(**said, failure=failure, counts_toward_circuit=counts, jitter=jitter)
+            case "badtrial":
+                event = failed(**said, failure=failure, counts_toward_circuit=counts, jitter=jitter, trial=True)
+            case "probe":
+                event = probe_succeeded(**said)
+            case _:
+                event = probe_failed(**said, failure=failure, jitter=jitter)
+        records.append(LogRecord("llm.attempts", partition, offset, now, event))
+        derived.append(tuple(live.apply(records[-1])))
+    return Log("attempts", tuple(records), tuple(derived))
+
+
+@st.composite
+def costs_logs(draw: st.DrawFn, partition: int = 0) -> Log:
+    """Reservations, settlements (some twice, some late, some never) and ticks; derived charges come back later."""
+    chance, length = Random(draw(SEEDS)), draw(st.integers(1, 60))
+    live = projection("costs", partition)
+    records, derived, now = [], [], START
+    pending: list[Event] = []
+    for offset in range(length):
+        now += chance.choice(LONG_GAPS)
+        number = chance.randint(0, 6)
+        said = {
+            "cost_id": f"c{number}", "tenant": f"tenant{number % 3}", "nano_usd": chance.randint(0, 5_000),
+            "deployment": f"d{number % 2}", "provider": chance.choice(("openai", "google")),
+        }  # fmt: skip
+        event: Event
+        match chance.choice(("tick", "tick", "reserve", "reserve", "reserve", "settle", "settle", "estimate", "back")):
+            case "back" if pending:
+                event = pending.pop(chance.randrange(len(pending)))
+            case "tick" | "back":
+                event = ticked(offset // 10)
+            case "reserve":
+                event = reserved(**said, deadline_at=now + chance.choice((0, 60 * SECOND)))
+            case "settle":
+                event = incurred(**said)
+            case _:
+                event = incurred(**said, certainty="estimated")
+        records.append(LogRecord("llm.costs", partition, offset, now, event))
+        derived.append(tuple(live.apply(records[-1])))
+        pending += derived[-1]
+    return Log("costs", tuple(records), tuple(derived))
+
+
+@st.composite
+def transitions_logs(draw: st.DrawFn, partition: int = 0) -> Log:
+    """Judgements of two budgets, some written twice, and ticks."""
+    chance, length = Random(draw(SEEDS)), draw(st.integers(1, 40))
+    live = projection("transitions", partition)
+    records, derived, now = [], [], START
+    for offset in range(length):
+        now += chance.choice(GAPS)
+        scope = chance.choice(("global", "tenant:a"))
+        said = {"scope": scope, "subject": f"{scope}/hour", "period_start": max(0, offset // 10 - chance.randint(0, 1))}
+        said |= {"limit_nano_usd": chance.choice((100, 100, 200))}
+        event: Event
+        match chance.choice(("tick", "start", "cross", "cross")):
+            case "tick":
+                event = ticked()
+            case "start":
+                event = period_started(**said)
+            case _:
+                event = threshold_crossed(**said, threshold=chance.choice((50, 85, 100)))
+        records.append(LogRecord("llm.transitions", partition, offset, now, event))
+        derived.append(tuple(live.apply(records[-1])))
+    return Log("transitions", tuple(records), tuple(derived))
+
+
+def logs(partition: int = 0) -> st.SearchStrategy[Log]:
+    """A log of any kind; half of them are attempts, whose folds have the most rules."""
+    return st.integers(0, 3).flatmap(
+        lambda kind: (attempts_logs, attempts_logs, costs_logs, transitions_logs)[kind](partition)
+    )

@@ -1,0 +1,1 @@
+"""What is done with a request: decide, call, fall back, probe."""

@@ -1,0 +1,194 @@
+"""The attempt loop: call the deployments of a plan in order, under one absolute deadline, until one answers.
+
+Before a call its AttemptStarted and CostReserved are acknowledged; what the previous attempt came to is written in the
+same round. Every reservation is settled by exactly one CostIncurred.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agents.execution.outcome import Failed, Outcome, Succeeded
+from agents.ports import Caller, Clock, EventLog, Live
+from agents.run import Attempt, Run
+from schemas.catalog import Deployment
+from schemas.errors import LeaseLost, RequestError
+from schemas.events import PlanStep
+from schemas.failures import Failure
+from schemas.state import CircuitState
+from schemas.units import MICROS_PER_MS, MICROS_PER_S
+
+MAX_WAIT_S = 5.0
+RETRY_BACKOFF_S = (0.05, 0.15)
+DEFAULT_COOLING_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The attempt that answered."""
+
+    deployment: Deployment
+    step: PlanStep
+    outcome: Succeeded
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What follows a failure: `action` same | other | wait | none, after `pause_s`, with these steps left."""
+
+    action: str
+    steps: list[PlanStep]
+    pause_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Runs plans. `circuits` is the live view."""
+
+    log: EventLog
+    clock: Clock
+    caller: Caller
+    live: Live
+    circuits: Mapping[str, CircuitState]
+    rng: random.Random
+
+    async def serve(self, run: Run) -> Served:
+        """Try the plan. Raises RequestError with the final error when nothing answered. Either way `run.pending` holds
+        events that the caller writes together with the end of the request."""
+        catalog = run.inforce.configuration.catalog
+        steps = list(run.decision.plan)
+        failed: Failed | None = None
+        while steps:
+            step = steps[0]
+            deployment = catalog.deployment_by_id[step.deployment]
+            if len(steps) > 1 and self._blocked(deployment.id):
+                steps.pop(0)
+                continue
+            if (late := self._late(run)) is not None:
+                raise late
+            attempt, outcome = await self._call(run, deployment, step)
+            if isinstance(outcome, Succeeded):
+                run.ended(attempt, outcome, self.clock.now(), next_action="none", jitter=0.0)
+                return Served(deployment, step, outcome)
+            failed = outcome
+            follow = self._next(run, failed, steps, deployment)
+            jitter = self.rng.uniform(-1.0, 1.0)
+            run.ended(attempt, failed, self.clock.now(), next_action=follow.action, jitter=jitter)
+            steps = follow.steps
+            if follow.pause_s:
+                await asyncio.sleep(follow.pause_s)
+        assert failed is not None, "a plan has at least one step that is tried"
+        raise self._late(run) or exhausted(run, failed)
+
+    def _blocked(self, deployment: str) -> bool:
+        """Whether the deployment closed its door since the decision was made."""
+        circuit = self.circuits.get(deployment)
+        now = self.clock.now()
+        if circuit is not None and circuit.status == "open" and (circuit.forced or circuit.open_until > now):
+            return True
+        if circuit is not None and circuit.status == "half_open" and deployment in self.live.trials:
+            return True
+        return self.live.cooling.get(deployment, 0) > now or deployment in self.live.out_of_service
+
+    def _late(self, run: Run) -> RequestError | None:
+        if self.clock.now() < run.deadline_at:
+            return None
+        tried = len(run.attempts)
+        message = f"The deadline passed after {tried} attempt{'s' * (tried != 1)}; raise routing.deadline_ms or try again."
+        return RequestError("deadline_exceeded", message)
+
+    async def _call(self, run: Run, deployment: Deployment, step: PlanStep) -> tuple[Attempt, Outcome]:
+        circuit = self.circuits.get(deployment.id)
+        trial = circuit is not None and circuit.status == "half_open"
+        attempt = Attempt(
+            len(run.attempts) + 1, deployment, step, circuit.epoch if circuit else 0, trial,
+            run.decision.reserve_nano_usd[deployment.id],
+        )  # fmt: skip
+        if trial:
+            self.live.trials.add(deployment.id)
+        self.live.started(deployment.id)
+        try:
+            events = [*run.pending, *run.started(attempt, self.clock.now())]
+            run.pending = []
+            await self.log.append(events)
+            outcome = await self._answered(run, attempt)
+            self._learn(deployment.id, outcome)
+            return attempt, outcome
+        finally:
+            self.live.ended(deployment.id)
+            if trial:
+                self.live.trials.discard(deployment.id)
+
+    async def _answered(self, run: Run, attempt: Attempt) -> Outcome:
+        before = asyncio.get_running_loop().time()
+        remaining_s = (run.deadline_at - self.clock.now()) / MICROS_PER_S
+        try:
+            return await self.caller.call(
+                attempt.deployment, run.request.body, deadline=before + max(0.0, remaining_s),
+                attempt_id=f"{run.record.source}@{run.record.run}/{attempt.number}",
+                traceparent=run.identity.traceparent,
+            )  # fmt: skip
+        except asyncio.CancelledError:
+            latency_ms = (asyncio.get_running_loop().time() - before) * 1000
+            # The partition left or the process ends: say so while the lease still lets us, then go.
+            try:
+                await self.log.append(run.abandoned(attempt, "drained", latency_ms, self.clock.now()))
+            except LeaseLost:
+                pass
+            raise
+
+    def _learn(self, deployment: str, outcome: Outcome) -> None:
+        """What this worker knows at once; the log tells the others."""
+        if isinstance(outcome, Succeeded):
+            return
+        if outcome.cool:
+            wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else DEFAULT_COOLING_MS
+            self.live.cooling[deployment] = self.clock.now() + wait_ms * MICROS_PER_MS
+        elif outcome.quarantine:
+            self.live.out_of_service[deployment] = outcome.failure.value
+
+    def _next(self, run: Run, failed: Failed, steps: list[PlanStep], deployment: Deployment) -> Next:
+        rest = steps[1:]
+        if failed.other == "none":
+            rest = []
+        elif failed.other == "larger":
+            catalog = run.inforce.configuration.catalog
+            here = catalog.model_by_id[deployment.model].context_window
+            rest = [
+                step for step in rest
+                if catalog.model_by_id[catalog.deployment_by_id[step.deployment].model].context_window > here
+            ]  # fmt: skip
+        if rest:
+            # Another deployment is free: a second call on the one that just failed would only add to its trouble.
+            return Next("other", rest)
+        remaining_s = (run.deadline_at - self.clock.now()) / MICROS_PER_S
+        if len(run.attempts) + 1 >= run.inforce.configuration.routing.max_attempts:
+            return Next("none", [])
+        wait_s = (failed.retry_after_ms or 0) / 1000
+        if failed.failure is Failure.RATE_LIMITED and 0 < wait_s <= min(MAX_WAIT_S, remaining_s / 4):
+            return Next("wait", steps[:1], wait_s)
+        again = any(attempt.deployment == deployment.id for attempt in run.attempts)
+        if failed.same and not again and remaining_s > RETRY_BACKOFF_S[1]:
+            return Next("same", steps[:1], self.rng.uniform(*RETRY_BACKOFF_S))
+        return Next("none", [])
+
+
+def exhausted(run: Run, failed: Failed) -> RequestError:
+    """The final error of a plan that came to its end with this failure."""
+    tried = ", ".join(f"{attempt.deployment}: {attempt.failure}" for attempt in run.attempts)
+    if failed.ours:
+        return RequestError("internal", f"Turnout could not send the request ({tried}); report it with the request id.")
+    match failed.failure:
+        case Failure.INVALID_REQUEST:
+            said = failed.rejection or "The provider refused the request as invalid"
+            return RequestError("provider_rejected", f"{said} ({tried}); correct the body.")
+        case Failure.CONTEXT_LENGTH:
+            message = f"The request is longer than every context window tried ({tried}); shorten the messages."
+            return RequestError("context_length_exceeded", message)
+        case Failure.TOO_LARGE:
+            return RequestError("request_too_large", f"Every provider refused the size ({tried}); send a smaller request.")
+        case Failure.CONTENT_FILTERED:
+            return RequestError("content_filtered", f"The provider's filter refused it ({tried}); change the content.")
+    message = f"Every attempt failed ({tried}); try again, or allow more deployments."
+    return RequestError("all_attempts_failed", message, retry_after_ms=failed.retry_after_ms or 1_000)

@@ -1,0 +1,120 @@
+"""What the agents need from outside, as small Protocols. `streams` brings the real ones."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agents.execution.outcome import Outcome
+from schemas.catalog import Deployment
+from schemas.events import Event
+from schemas.ids import Source
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A record of a request topic. `accepted_at`: broker time in microseconds; `run`: our ownership of its partition.
+
+    `topic_tenant`: the tenant that the topic belongs to, None on a shared one.
+    """
+
+    source: Source
+    run: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    accepted_at: int
+    topic_tenant: str | None = None
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name as text; undecodable bytes are replaced."""
+        for key, value in self.headers:
+            if key == name and value is not None:
+                return value.decode("utf-8", "replace")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A final answer, ready to publish. `status`: ok | error."""
+
+    body: dict[str, Any]
+    status: str
+    retryable: bool
+    request_id: str
+    tenant: str
+    traceparent: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be read: never the bytes, which stand in the request topic while it keeps them."""
+
+    reason: str
+    source: Source
+    length: int
+    sha256: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An event with the place it goes to. `key` decides the partition where `partition` is None."""
+
+    kind: str
+    event: Event
+    key: str
+    partition: int | None = None
+
+
+class EventLog(Protocol):
+    """The log. Every call returns once the broker has acknowledged; LeaseLost when we may not write any more."""
+
+    async def append(self, events: Sequence[Planned]) -> None: ...
+    async def answer(self, record: RequestRecord, answer: Answer) -> None: ...
+    async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None: ...
+
+
+class Clock(Protocol):
+    """Broker time in microseconds."""
+
+    def now(self) -> int: ...
+
+
+class Caller(Protocol):
+    """Calls a deployment. Never raises but CancelledError. `deadline` is the event loop's time in seconds."""
+
+    def call(
+        self, deployment: Deployment, request_body: dict[str, Any], *, deadline: float, attempt_id: str,
+        traceparent: str | None,
+    ) -> Awaitable[Outcome]: ...  # fmt: skip
+
+
+@dataclass
+class Live:
+    """What this worker knows itself, beside the log: calls under way and what providers just told it.
+
+    `in_flight`: calls by deployment of this worker and of the others together; `own` is this worker's part.
+    """
+
+    in_flight: dict[str, int] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)
+    tenants: dict[str, int] = field(default_factory=dict)
+    cooling: dict[str, int] = field(default_factory=dict)
+    trials: set[str] = field(default_factory=set)
+    out_of_service: dict[str, str] = field(default_factory=dict)
+    turn: int = 0
+
+    def started(self, deployment: str) -> None:
+        self.own[deployment] = self.own.get(deployment, 0) + 1
+        self.in_flight[deployment] = self.in_flight.get(deployment, 0) + 1
+
+    def ended(self, deployment: str) -> None:
+        self.own[deployment] -= 1
+        self.in_flight[deployment] -= 1
+
+    def others_are(self, others: Mapping[str, int]) -> None:
+        """Take over what the other workers published."""
+        for deployment in self.in_flight.keys() | others.keys() | self.own.keys():
+            self.in_flight[deployment] = self.own.get(deployment, 0) + others.get(deployment, 0)

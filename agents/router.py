@@ -1,0 +1,274 @@
+"""The router agent: a request record becomes exactly one final answer, and the events that say how.
+
+It never raises but for the log itself: every error becomes a final answer.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from time import perf_counter
+from traceback import extract_tb
+from typing import Any
+
+import structlog
+
+from agents.attempts import Attempts, Served
+from agents.dedup import Claim, Claims
+from agents.identity import Identity, identify
+from agents.ports import Answer, Clock, DeadLetter, EventLog, Live, Planned, RequestRecord
+from agents.routing.decide import Decision, decide
+from agents.routing.view import RoutingView
+from agents.run import Run
+from schemas.errors import LeaseLost, RequestError
+from schemas.events import RequestAccepted, RequestCompleted, RequestDeduplicated, RequestRejected, RouteDecided
+from schemas.inforce import InForce
+from schemas.requests import ChatRequest, parse_request
+from schemas.responses import chat_response, error_response
+from schemas.state import CircuitState, HealthState
+from schemas.units import MICROS_PER_MS, nano_to_usd
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What the router reads back from the log; all of it live."""
+
+    inforce: Callable[[], InForce]
+    circuits: Mapping[str, CircuitState]
+    health: Mapping[str, HealthState]
+    spend: Any
+
+
+@dataclass(slots=True)
+class Timing:
+    """Milliseconds, for the answer's `latency_ms`."""
+
+    queue: float = 0.0
+    decision: float = 0.0
+
+
+@dataclass(slots=True)
+class Router:
+    """`worker`: who we are in events. `read`: decodes a request's value by its content type."""
+
+    log: EventLog
+    clock: Clock
+    attempts: Attempts
+    claims: Claims
+    live: Live
+    knowledge: Knowledge
+    rng: random.Random
+    worker: str
+    max_request_bytes: int
+    read: Callable[[RequestRecord, int], ChatRequest] = field(
+        default=lambda record, limit: parse_request(record.value, max_bytes=limit)
+    )
+
+    async def handle(self, record: RequestRecord) -> None:
+        """Serve one record to its end: when this returns, the record may be committed."""
+        timing = Timing(queue=max(0.0, (self.clock.now() - record.accepted_at) / MICROS_PER_MS))
+        request: ChatRequest | None = None
+        trace = self.rng.getrandbits(192)
+        try:
+            request = self.read(record, self.max_request_bytes)
+            identity = identify(record, request.routing, trace)
+        except RequestError as error:
+            await self._refuse(record, request, error, timing, trace)
+            return
+        claimed = (record.source.topic, identity.tenant, identity.request_id)
+        claim, first = self.claims.claim(claimed, record.source, self.clock.now())
+        if claim is Claim.ANSWERED:
+            return
+        if claim is Claim.DUPLICATE:
+            origin = self._origin(record, identity, "RequestDeduplicated")
+            await self.log.append([self._decision(record, RequestDeduplicated(**origin, first_source=first))])
+            return
+        retryable = True
+        tenants = self.live.tenants
+        tenants[identity.tenant] = tenants.get(identity.tenant, 0) + 1
+        try:
+            retryable = await self._serve(record, request, identity, timing)
+        except BaseException:
+            self.claims.release(claimed, record.source)
+            raise
+        finally:
+            tenants[identity.tenant] -= 1
+        self.claims.answered(claimed, record.source, retryable=retryable, now=self.clock.now())
+
+    async def _serve(self, record: RequestRecord, request: ChatRequest, identity: Identity, timing: Timing) -> bool:
+        """Decide, call, answer; returns whether the answer was a retryable error."""
+        run: Run | None = None
+        try:
+            inforce = self.knowledge.inforce()
+            deadline_ms = request.routing.deadline_ms or inforce.configuration.routing.default_deadline_ms
+            deadline_at = record.accepted_at + deadline_ms * MICROS_PER_MS
+            self._admit(identity.tenant, inforce)
+            decision = self._decide(request, identity, inforce, deadline_at, timing)
+            run = Run(record, request, identity, inforce, decision, deadline_at, self.worker)
+            run.pending = [self._accepted(run), self._decided(run, timing)]
+            served = await self.attempts.serve(run)
+        except RequestError as error:
+            return await self._fail(record, request, identity, error, run, timing)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            # Ours to mend, the caller's to retry. The class only: its text may hold content.
+            log.error("request failed inside", source=str(record.source), error=type(error).__name__, at=_raised_at(error))
+            internal = RequestError("internal", "Turnout failed inside; try again, and report it with the request id.")
+            return await self._fail(record, request, identity, internal, run, timing)
+        await self._answer(run, served, timing)
+        return False
+
+    def _admit(self, tenant: str, inforce: InForce) -> None:
+        """A tenant has a cap of calls in flight, so that one cannot fill the partitions."""
+        for known in inforce.configuration.tenants:
+            if known.id == tenant and known.max_in_flight and self.live.tenants[tenant] > known.max_in_flight:
+                message = f"The tenant {tenant} has {known.max_in_flight} requests in flight, its limit; send them slower."
+                raise RequestError("throttled", message, retry_after_ms=1_000)
+
+    def _decide(
+        self, request: ChatRequest, identity: Identity, inforce: InForce, deadline_at: int, timing: Timing
+    ) -> Decision:
+        live = self.live
+        view = RoutingView(
+            inforce=inforce, circuits=self.knowledge.circuits, health=self.knowledge.health,
+            spend=self.knowledge.spend, in_flight=live.in_flight, cooling=live.cooling,
+            out_of_service=live.out_of_service, turn=live.turn, tried=frozenset(), trials=live.trials,
+        )  # fmt: skip
+        live.turn += 1
+        started = perf_counter()
+        try:
+            return decide(
+                request, identity.tenant, view, now=self.clock.now(), deadline_at=deadline_at,
+                seed=self.rng.getrandbits(63),
+            )  # fmt: skip
+        finally:
+            timing.decision = (perf_counter() - started) * 1000
+
+    async def _answer(self, run: Run, served: Served, timing: Timing) -> None:
+        record, identity = run.record, run.identity
+        completed = self._completed(record, identity, run.request, run, served, timing, None)
+        await self.log.append([*run.pending, completed])
+        routing = self._routing(run, identity, served, timing)
+        body = chat_response(
+            served.outcome.completion, identity.request_id, record.accepted_at // 1_000_000, served.deployment.model, routing
+        )
+        await self.log.answer(record, Answer(body, "ok", False, identity.request_id, identity.tenant, identity.traceparent))
+
+    async def _fail(
+        self, record: RequestRecord, request: ChatRequest | None, identity: Identity, error: RequestError,
+        run: Run | None, timing: Timing,
+    ) -> bool:  # fmt: skip
+        pending = run.pending if run else []
+        if run is None or not run.attempts:
+            origin = self._origin(record, identity, "RequestRejected")
+            pending = [*pending, self._decision(record, RequestRejected(**origin, code=error.code))]
+        pending = [*pending, self._completed(record, identity, request, run, None, timing, error)]
+        await self.log.append(pending)
+        routing = self._routing(run, identity, None, timing)
+        answer = Answer(
+            error_response(error, routing), "error", error.retryable, identity.request_id, identity.tenant,
+            identity.traceparent,
+        )  # fmt: skip
+        await self.log.answer(record, answer)
+        return error.retryable
+
+    async def _refuse(
+        self, record: RequestRecord, request: ChatRequest | None, error: RequestError, timing: Timing, trace: int
+    ) -> None:
+        """A request that never got an identity of its own: a final error, and a dead letter where it was unreadable."""
+        if self.claims.claim((record.source.topic, "", str(record.source)), record.source, self.clock.now())[0] is not Claim.RUN:
+            return
+        routing = request.routing.model_copy(update={"tenant": None}) if request else None
+        identity = identify(record, routing, trace)
+        if request is None:
+            value = record.value or b""
+            letter = DeadLetter(error.code, record.source, len(value), sha256(value).hexdigest(), identity.request_id)
+            await self.log.dead_letter(record, letter)
+        retryable = await self._fail(record, request, identity, error, None, timing)
+        claimed = (record.source.topic, "", str(record.source))
+        self.claims.answered(claimed, record.source, retryable=retryable, now=self.clock.now())
+
+    def _origin(self, record: RequestRecord, identity: Identity, kind: str) -> dict[str, Any]:
+        return {
+            "event_id": f"{record.source}@{record.run}/{kind}", "occurred_at": self.clock.now(), "worker": self.worker,
+            "source": record.source, "run": record.run, "request_id": identity.request_id, "tenant": identity.tenant,
+            "trace_id": identity.trace_id, "accepted_at": record.accepted_at,
+        }  # fmt: skip
+
+    def _decision(self, record: RequestRecord, event: Any) -> Planned:
+        partition = record.source.partition
+        return Planned("decisions", event, str(partition), partition)
+
+    def _accepted(self, run: Run) -> Planned:
+        decision = run.decision
+        return self._decision(run.record, RequestAccepted(
+            **run.origin("RequestAccepted", self.clock.now()), task=decision.task, strategy=decision.strategy,
+            priority=run.request.routing.priority or "standard", estimated_tokens_in=decision.estimated_tokens_in,
+            estimated_tokens_out=decision.estimated_tokens_out, deadline_at=run.deadline_at, streaming=run.request.stream,
+        ))  # fmt: skip
+
+    def _decided(self, run: Run, timing: Timing) -> Planned:
+        decision = run.decision
+        return self._decision(run.record, RouteDecided(
+            **run.origin("RouteDecided", self.clock.now()), plan=decision.plan, strategy=decision.strategy,
+            cost_strategy=decision.cost_strategy, balancer=decision.balancer, task=decision.task,
+            confidence=decision.confidence, reasons=decision.reasons, candidates=decision.candidates,
+            estimates=decision.estimates, propensities=decision.propensities, excluded=decision.excluded,
+            cut=decision.cut, control_offset=decision.control_offset, seed=decision.seed,
+            decision_us=timing.decision * 1000,
+        ))  # fmt: skip
+
+    def _completed(
+        self, record: RequestRecord, identity: Identity, request: ChatRequest | None, run: Run | None,
+        served: Served | None, timing: Timing, error: RequestError | None,
+    ) -> Planned:  # fmt: skip
+        deployment = served.deployment if served else None
+        usage = served.outcome.usage if served else None
+        decision = run.decision if run else None
+        return self._decision(record, RequestCompleted(
+            **self._origin(record, identity, "RequestCompleted"),
+            status="error" if error else "ok", code=error.code if error else "",
+            retryable=error.retryable if error else False,
+            task=decision.task if decision else "", strategy=decision.strategy if decision else "",
+            priority=(request.routing.priority if request else None) or "standard",
+            deployment=deployment.id if deployment else "", provider=deployment.provider if deployment else "",
+            model=deployment.model if deployment else "", tier=served.step.tier if served else "",
+            attempts=len(run.attempts) if run else 0, fallback=bool(run and len(run.attempts) > 1),
+            streaming=request.stream if request else False, queue_ms=timing.queue, decision_ms=timing.decision,
+            first_token_ms=run.first_token_ms if run else 0.0, provider_ms=run.provider_ms if run else 0.0,
+            total_ms=self._total_ms(record), tokens_in=usage.tokens_in if usage else 0,
+            tokens_out=usage.tokens_out if usage else 0, cost_nano_usd=run.cost_nano_usd if run else 0,
+        ))  # fmt: skip
+
+    def _routing(self, run: Run | None, identity: Identity, served: Served | None, timing: Timing) -> dict[str, Any]:
+        """The `routing` object of an answer."""
+        shown: dict[str, Any] = {"request_id": identity.request_id, "tenant": identity.tenant, "status": "ok"}
+        if run is None:
+            return shown
+        decision = run.decision
+        if served is not None:
+            shown |= {
+                "deployment": served.deployment.id, "provider": served.deployment.provider, "tier": served.step.tier,
+            }  # fmt: skip
+        return shown | {
+            "strategy": decision.strategy, "cost_strategy": decision.cost_strategy, "balancer": decision.balancer,
+            "task": decision.task, "confidence": round(decision.confidence, 4), "reasons": decision.reasons,
+            "attempts": [attempt.document() for attempt in run.attempts], "cost_usd": nano_to_usd(run.cost_nano_usd),
+            "latency_ms": {
+                "queue": round(timing.queue, 3), "decision": round(timing.decision, 3),
+                "first_token": round(run.first_token_ms, 3), "provider": round(run.provider_ms, 3),
+                "total": round(self._total_ms(run.record), 3),
+            },
+        }  # fmt: skip
+
+    def _total_ms(self, record: RequestRecord) -> float:
+        return max(0.0, (self.clock.now() - record.accepted_at) / MICROS_PER_MS)
+
+
+def _raised_at(error: BaseException) -> str:
+    """File and line that raised, without the message, which may hold content."""
+    frame = extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"

@@ -1,0 +1,89 @@
+"""The router's log on Kafka: events, answers and dead letters, each acknowledged before the call returns."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import orjson
+from aiokafka.structs import RecordMetadata
+
+from agents.ports import Answer, DeadLetter, Planned, RequestRecord
+from schemas.chat_avro import encode_response
+from streams.partitioner import partition_of
+from streams.producer import Producer
+from streams.topics import Topics
+
+OWN_HEADERS = frozenset({
+    "request-id", "content-type", "traceparent", "turnout-status", "turnout-source", "turnout-run", "turnout-tenant",
+    "turnout-retryable",
+})  # fmt: skip
+AVRO = "avro/binary"
+JSON = "application/json"
+
+
+class KafkaEventLog:
+    """EventLog over the leased producer."""
+
+    def __init__(self, producer: Producer, topics: Topics) -> None:
+        self._producer = producer
+        self._topics = topics
+        self._requests = topics.by_name
+        self._names: Mapping[str, str] = {
+            kind: topics.name(kind) for kind in ("decisions", "attempts", "costs", "transitions", "dead-letters")
+        }
+
+    async def append(self, events: Sequence[Planned]) -> None:
+        """Write events, all at once; returns when every one is acknowledged. Raises LeaseLost."""
+        count = self._topics.partitions
+        futures = [
+            await self._producer.emit(
+                self._names[item.kind], item.event, key=item.key,
+                partition=partition_of(item.key.encode(), count) if item.partition is None else item.partition,
+            )
+            for item in events
+        ]  # fmt: skip
+        await acknowledged(futures)
+
+    async def answer(self, record: RequestRecord, answer: Answer) -> None:
+        """Publish a final answer in the partition number of its request, with its key and headers."""
+        topic = self._requests[record.source.topic]
+        as_avro = record.header("content-type") == AVRO
+        value = encode_response(answer.body) if as_avro else orjson.dumps(answer.body)
+        own = {
+            "request-id": answer.request_id,
+            "content-type": AVRO if as_avro else JSON,
+            "traceparent": answer.traceparent,
+            "turnout-status": answer.status,
+            "turnout-source": str(record.source),
+            "turnout-run": str(record.run),
+            "turnout-tenant": answer.tenant,
+            "turnout-retryable": "true" if answer.retryable else "false",
+        }
+        echoed = [(name, item) for name, item in record.headers if name not in OWN_HEADERS]
+        headers = [*echoed, *((name, item.encode()) for name, item in own.items())]
+        future = await self._producer.send(
+            topic.responses, value, key=record.key, partition=record.source.partition, headers=headers
+        )
+        await acknowledged([future])
+
+    async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None:
+        """Say where an unreadable record stands; never its bytes."""
+        document = {
+            "reason": letter.reason,
+            "source": {
+                "topic": letter.source.topic, "partition": letter.source.partition, "offset": letter.source.offset,
+            },
+            "length": letter.length,
+            "hash": letter.sha256,
+            "request_id": letter.request_id,
+        }  # fmt: skip
+        future = await self._producer.send(self._names["dead-letters"], orjson.dumps(document), key=record.key)
+        await acknowledged([future])
+
+
+async def acknowledged(futures: Sequence[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
+    """Wait for all; the first failure is raised once every one has ended, so that none is left unobserved."""
+    if len(futures) > 1:
+        await asyncio.wait(futures)
+    return [await future for future in futures]
+
+

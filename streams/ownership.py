@@ -1,0 +1,105 @@
+"""Ownership of request partitions: the epoch marker, and what was answered before us."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.types import TP
+
+from agents.dedup import Claims
+from schemas.events import AssignmentStarted
+from schemas.ids import Source
+from streams.clock import BrokerClock
+from streams.lease import Lease
+from streams.producer import Producer
+from streams.reader import group_less, read_to_end
+from streams.topics import Topics
+
+log = structlog.get_logger()
+
+
+class RequestOwnership:
+    """What the router does when request partitions come and go. `runs`: partition -> offset of our marker."""
+
+    def __init__(
+        self, *, lease: Lease, drain_s: float, producer: Producer, topics: Topics, clock: BrokerClock, claims: Claims,
+        bootstrap_servers: str, worker: str, cancel: Callable[[set[TP]], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self.lease = lease
+        self.drain_s = drain_s
+        self.runs: dict[TP, int] = {}
+        self._producer = producer
+        self._topics = topics
+        self._clock = clock
+        self._claims = claims
+        self._servers = bootstrap_servers
+        self._worker = worker
+        self._cancel = cancel
+
+    async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
+        """Mark every new partition with an epoch, then learn which requests in it have an answer."""
+        await self._producer.ready()
+        gone = self.runs.keys() - positions.keys()
+        await self._cancel(set(gone))
+        for tp in gone:
+            del self.runs[tp]
+            self._claims.drop_partition(tp.topic, tp.partition)
+        fresh = {tp: offset for tp, offset in positions.items() if tp not in self.runs}
+        markers = await asyncio.gather(*(self._mark(tp) for tp in fresh))
+        await self._recall(fresh)
+        self.runs.update(zip(fresh, markers, strict=True))
+        log.info("request partitions assigned", partitions=len(positions), fresh=len(fresh))
+        return positions
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Nothing yet: calls on partitions that come back go on. `assigned` ends those of partitions that left."""
+
+    async def _mark(self, tp: TP) -> int:
+        event = AssignmentStarted(
+            event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{self._clock.now()}", occurred_at=self._clock.now(),
+            worker=self._worker, role="router", topic=tp.topic, partition=tp.partition,
+        )  # fmt: skip
+        future = await self._producer.emit(
+            self._topics.name("decisions"), event, key=str(tp.partition), partition=tp.partition
+        )
+        return int((await future).offset)
+
+    async def _recall(self, fresh: Mapping[TP, int]) -> None:
+        """Read each response partition from the oldest uncommitted request, less the window, to its end."""
+        if not fresh:
+            return
+        async with group_less(self._servers) as consumer:
+            starts = await self._starts(consumer, fresh)
+            async for record in read_to_end(consumer, starts, starts):
+                headers = dict(record.headers)
+                with contextlib.suppress(KeyError, ValueError):
+                    source = Source.parse(headers["turnout-source"].decode())
+                    identity = (source.topic, headers["turnout-tenant"].decode(), headers["request-id"].decode())
+                    retryable = headers["turnout-retryable"] == b"true"
+                    self._claims.answered(identity, source, retryable=retryable, now=record.timestamp * 1000)
+
+    async def _starts(self, consumer: AIOKafkaConsumer, fresh: Mapping[TP, int]) -> dict[TopicPartition, int]:
+        """Offsets in the response partitions to read from."""
+        requests = self._topics.by_name
+        since: dict[TopicPartition, int] = {}
+        for tp, offset in fresh.items():
+            at = await _timestamp_of(consumer, TopicPartition(tp.topic, tp.partition), offset)
+            oldest = min(at, self._clock.now()) - self._claims.window
+            since[TopicPartition(requests[tp.topic].responses, tp.partition)] = max(0, oldest // 1000)
+        found = await consumer.offsets_for_times(since)
+        ends = await consumer.end_offsets(list(since))
+        return {tp: found[tp].offset if found[tp] else ends[tp] for tp in since}
+
+
+async def _timestamp_of(consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> int:
+    """Broker time in microseconds of the record at or after `offset`; now and later where there is none yet."""
+    end = (await consumer.end_offsets([partition]))[partition]
+    begin = (await consumer.beginning_offsets([partition]))[partition]
+    if max(offset, begin) >= end:
+        return 1 << 62
+    consumer.assign([partition])
+    consumer.seek(partition, max(offset, begin))
+    record = await consumer.getone(partition)
+    return int(record.timestamp) * 1000

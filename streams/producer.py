@@ -1,0 +1,133 @@
+"""The producer: idempotent, acks=all, no linger, every delivery awaited, every write under the lease."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer.sender import Sender
+from aiokafka.structs import RecordMetadata
+
+from schemas.codec import Codec
+from schemas.errors import LeaseLost
+from schemas.events import Event
+from schemas.state import Snapshot
+from streams.clock import BrokerClock
+from streams.lease import OpenEnded
+
+log = structlog.get_logger()
+Headers = Sequence[tuple[str, bytes]]
+
+
+class WriteLease(Protocol):
+    """What the sender asks before a socket write."""
+
+    def valid(self) -> bool: ...
+    async def settled(self) -> bool: ...
+
+
+class LeasedSender(Sender):  # type: ignore[misc]
+    """aiokafka's sender, which never expires an idempotent batch by itself, behind the lease.
+
+    A batch whose lease lapsed waits; when the membership turns out to be gone it fails with LeaseLost, and so does all
+    that comes after it: its sequence numbers are used up, so the producer must be replaced.
+    """
+
+    def __init__(self, lease: WriteLease, client: Any, **options: Any) -> None:
+        super().__init__(client, **options)
+        self.lease = lease
+        self.lost = False
+
+    async def _send_produce_req(self, node_id: int, batches: dict[Any, Any]) -> None:
+        while not self.lost and not self.lease.valid():
+            self.lost = not await self.lease.settled()
+        if self.lost:
+            for batch in batches.values():
+                batch.failure(LeaseLost("the partitions may belong to another worker now"))
+            self._in_flight.remove(node_id)
+            self._muted_partitions.difference_update(batches)
+            return
+        await super()._send_produce_req(node_id, batches)
+
+
+class Producer:
+    """Owns one aiokafka producer at a time and replaces it when its lease was lost."""
+
+    def __init__(
+        self, bootstrap_servers: str, codec: Codec, clock: BrokerClock, lease: WriteLease | None = None
+    ) -> None:
+        self._servers = bootstrap_servers
+        self._codec = codec
+        self._clock = clock
+        self._lease: WriteLease = lease or OpenEnded()
+        self._kafka: AIOKafkaProducer | None = None
+        self._replacing: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises aiokafka's KafkaConnectionError when no broker answers."""
+        kafka = AIOKafkaProducer(
+            bootstrap_servers=self._servers, acks="all", enable_idempotence=True, linger_ms=0,
+            max_request_size=32 * 1024 * 1024, max_batch_size=256 * 1024, request_timeout_ms=30_000,
+        )
+        # The constructor makes a plain sender; nothing runs in it before start().
+        kafka._sender = LeasedSender(
+            self._lease, kafka.client, acks=-1, txn_manager=kafka._txn_manager,
+            message_accumulator=kafka._message_accumulator, retry_backoff_ms=100, request_timeout_ms=30_000,
+        )  # fmt: skip
+        await kafka.start()
+        self._kafka = kafka
+
+    async def stop(self) -> None:
+        if self._replacing is not None:
+            await asyncio.wait([self._replacing])
+        if self._kafka is not None:
+            await self._kafka.stop()
+            self._kafka = None
+
+    async def send(
+        self, topic: str, value: bytes | None, *, key: bytes | None = None, partition: int | None = None,
+        headers: Headers = (),
+    ) -> asyncio.Future[RecordMetadata]:  # fmt: skip
+        """Hand a record over; the future is its acknowledgement. Raises LeaseLost, and so may the future."""
+        kafka = self._current()
+        sent = time.monotonic()
+        future: asyncio.Future[RecordMetadata] = await kafka.send(
+            topic, value, key=key, partition=partition, headers=list(headers)
+        )
+        future.add_done_callback(lambda done: self._acknowledged(done, sent))
+        return future
+
+    async def emit(
+        self, topic: str, event: Event | Snapshot, *, key: str | None = None, partition: int | None = None
+    ) -> asyncio.Future[RecordMetadata]:
+        """Hand an event over; the future is its acknowledgement."""
+        return await self.send(
+            topic, self._codec.encode(event), key=key.encode() if key is not None else None, partition=partition
+        )
+
+    def _current(self) -> AIOKafkaProducer:
+        if self._kafka is None or self._kafka._sender.lost:
+            if self._kafka is not None and (self._replacing is None or self._replacing.done()):
+                self._replacing = asyncio.create_task(self._replace(self._kafka))
+            raise LeaseLost("the producer is being replaced after its lease was lost")
+        return self._kafka
+
+    async def ready(self) -> None:
+        """Wait until a producer whose lease was lost has been replaced: called when partitions are assigned."""
+        if self._kafka is not None and self._kafka._sender.lost:
+            if self._replacing is None or self._replacing.done():
+                self._replacing = asyncio.create_task(self._replace(self._kafka))
+            await self._replacing
+
+    async def _replace(self, lost: AIOKafkaProducer) -> None:
+        log.warning("producer replaced", reason="its lease was lost")
+        self._kafka = None
+        await lost.stop()
+        await self.start()
+
+    def _acknowledged(self, done: asyncio.Future[RecordMetadata], sent: float) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._clock.acknowledged(sent, done.result().timestamp)

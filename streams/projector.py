@@ -1,0 +1,225 @@
+"""The projector: owns partitions of the event topics, folds them, publishes state and what follows from it.
+
+Order of writing: derived events acknowledged, then snapshots, then the cursor. A partition resumes from its cursor
+snapshot, never from the group's commit.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from aiokafka.structs import RecordMetadata, TopicPartition
+from faust.types import TP, EventT
+
+from projections.fold import LogRecord
+from projections.judge import judge_budgets
+from projections.partition import FOLDS, PartitionProjection
+from schemas.codec import Codec
+from schemas.errors import LeaseLost, UnknownEvent
+from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event
+from schemas.state import Snapshot
+from streams.clock import BrokerClock
+from streams.control import ControlLog
+from streams.eventlog import acknowledged
+from streams.lease import Lease
+from streams.partitioner import partition_of
+from streams.producer import Producer
+from streams.reader import group_less
+from streams.topics import Topics
+from streams.view import StateReader, StateView
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Owned:
+    """One partition of ours. `derived`: events not yet published. `paused`: why it stands still, else empty.
+
+    `judged`: ids of judgements not yet read back: judging again before would repeat them under new ids.
+    """
+
+    tp: TP
+    kind: str
+    epoch: int
+    projection: PartitionProjection
+    derived: list[Event] = field(default_factory=list)
+    flushed: int = -1
+    paused: str = ""
+    judged: set[str] = field(default_factory=set)
+
+    @property
+    def caught_up(self) -> bool:
+        """Our own marker is folded. Before it, a cursor of ours could skip what the former owner wrote last."""
+        return self.projection.covered >= self.epoch
+
+
+class Projector:
+    """Ownership of event partitions for a SafeApp, and the folding itself."""
+
+    def __init__(
+        self, *, lease: Lease, drain_s: float, producer: Producer, topics: Topics, clock: BrokerClock,
+        control: ControlLog, view: StateView, state_reader: StateReader, codec: Codec, bootstrap_servers: str, worker: str,
+    ) -> None:  # fmt: skip
+        self.lease = lease
+        self.drain_s = drain_s
+        self.owned: dict[TP, Owned] = {}
+        self.events = 0
+        self._producer = producer
+        self._topics = topics
+        self._clock = clock
+        self._control = control
+        self._view = view
+        self._state_reader = state_reader
+        self._codec = codec
+        self._servers = bootstrap_servers
+        self._worker = worker
+        self._kinds = {topics.name(kind): kind for kind in FOLDS}
+        self._flushing = asyncio.Lock()
+        self.urgent = asyncio.Event()
+        view.on_stale = self._rewrite
+
+    async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
+        """Take ownership of new partitions: mark, restore, and say where to read on."""
+        await self._producer.ready()
+        async with self._flushing:
+            for tp in self.owned.keys() - positions.keys():
+                del self.owned[tp]
+            fresh = [tp for tp in positions if tp not in self.owned]
+            epochs = await asyncio.gather(*(self._mark(tp) for tp in fresh))
+            await self._state_caught_up()
+            for tp, epoch in zip(fresh, epochs, strict=True):
+                self.owned[tp] = await self._restored(tp, epoch)
+        log.info("event partitions assigned", partitions=len(positions), fresh=len(fresh))
+        return {tp: self.owned[tp].projection.covered + 1 for tp in positions}
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Publish what is folded; a partition that does not come back is restored from it by its next owner."""
+        try:
+            await self.flush()
+        except LeaseLost:
+            log.warning("state not published", reason="lease lost")
+            self.owned.clear()
+
+    async def _mark(self, tp: TP) -> int:
+        now = self._clock.now()
+        marker = AssignmentStarted(
+            event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{now}", occurred_at=now, worker=self._worker,
+            role="projector", topic=tp.topic, partition=tp.partition,
+        )  # fmt: skip
+        future = await self._producer.emit(tp.topic, marker, key="", partition=tp.partition)
+        return int((await future).offset)
+
+    async def _state_caught_up(self) -> None:
+        """Everything that former owners published is in our view."""
+        state = self._topics.name("state")
+        async with group_less(self._servers) as consumer:
+            partitions = [TopicPartition(state, number) for number in range(self._topics.partitions)]
+            ends = await consumer.end_offsets(partitions)
+        await self._state_reader.caught_up(ends)
+
+    async def _restored(self, tp: TP, epoch: int) -> Owned:
+        kind = self._kinds[tp.topic]
+        snapshots = self._view.of_source(tp.topic, tp.partition)
+        projection = PartitionProjection(tp.topic, tp.partition, FOLDS[kind], self._control.upto)
+        projection.restore(snapshots)
+        await self._control.reached(projection.control_offset)
+        projection.restore(snapshots)
+        return Owned(tp, kind, epoch, projection, flushed=projection.covered)
+
+    async def fold(self, event: EventT) -> None:
+        """Apply one record. Never skips: what it cannot read pauses its partition."""
+        message = event.message
+        owned = self.owned.get(TP(message.topic, message.partition))
+        if owned is None or owned.paused:
+            return
+        try:
+            decoded = self._codec.decode(message.value)
+            assert isinstance(decoded, Event), message.offset
+        except UnknownEvent as error:
+            owned.paused = str(error)
+            log.error("partition paused", topic=message.topic, partition=message.partition, offset=message.offset,
+                      reason=owned.paused)  # fmt: skip
+            return
+        if isinstance(decoded, ClockTicked):
+            await self._control.reached(decoded.control_offset)
+        elif isinstance(decoded, AssignmentStarted) and message.offset > owned.epoch and decoded.role == "projector":
+            log.warning("partition lost", topic=message.topic, partition=message.partition, to=decoded.worker)
+            del self.owned[owned.tp]
+            return
+        record = LogRecord(
+            message.topic, message.partition, message.offset, round(message.timestamp * 1000) * 1000, decoded
+        )
+        owned.derived.extend(owned.projection.apply(record))
+        owned.judged.discard(decoded.event_id)
+        if isinstance(decoded, ClockTicked) and owned.kind == "transitions" and not owned.judged:
+            judgements = self._judge(owned, record)
+            owned.judged = {judgement.event_id for judgement in judgements}
+            owned.derived.extend(judgements)
+        self.events += 1
+        if owned.derived:
+            self.urgent.set()
+        event.ack()
+
+    def _judge(self, owned: Owned, tick: LogRecord) -> list[Event]:
+        def owns(subject: str) -> bool:
+            return partition_of(subject.encode(), self._topics.partitions) == owned.tp.partition
+
+        judged = {
+            subject: owned.projection.snapshot("budget", subject) for subject in owned.projection.subjects("budget")
+        }
+        return judge_budgets(
+            owned.projection.inforce, self._view.spend, judged, tick.logged_at, owns, tick.position
+        )
+
+    async def flush(self) -> None:
+        """Publish derived events, then snapshots, then cursors, of every partition that moved. Raises LeaseLost."""
+        async with self._flushing:
+            await asyncio.gather(*(self._flush(owned) for owned in list(self.owned.values())))
+
+    async def _flush(self, owned: Owned) -> None:
+        if not owned.caught_up or (owned.projection.covered == owned.flushed and not owned.derived):
+            return
+        # One synchronous moment: what is derived and what is snapshotted belong to the same offset.
+        derived, owned.derived = owned.derived, []
+        *changed, cursor = owned.projection.flush(owned.epoch)
+        covered = owned.projection.covered
+        await acknowledged([await self._publish(event) for event in derived])
+        await acknowledged([await self._put(owned, snapshot) for snapshot in changed])
+        await acknowledged([await self._put(owned, cursor)])
+        owned.flushed = covered
+
+    async def _publish(self, event: Event) -> asyncio.Future[RecordMetadata]:
+        if isinstance(event, CostEvent):
+            topic, key = self._topics.name("costs"), event.tenant
+        else:
+            assert isinstance(event, DerivedEvent), event
+            topic, key = self._topics.name("transitions"), event.subject
+        partition = partition_of(key.encode(), self._topics.partitions)
+        return await self._producer.emit(topic, event, key=key, partition=partition)
+
+    async def _put(self, owned: Owned, snapshot: Snapshot) -> asyncio.Future[RecordMetadata]:
+        return await self._producer.emit(
+            self._topics.name("state"), snapshot, key=snapshot.key, partition=owned.tp.partition
+        )
+
+    def _rewrite(self, stale: Snapshot) -> None:
+        """A record of a lower epoch was written after ours: compaction would keep it, so ours is written again."""
+        owned = self.owned.get(TP(stale.topic, stale.partition))
+        if owned is not None and stale.epoch < owned.epoch:
+            owned.projection.touch(stale.kind, stale.subject)
+            owned.flushed = -1
+            self.urgent.set()
+
+    async def tick(self) -> None:
+        """Write the passing of time into every partition of ours. Raises LeaseLost."""
+        offset = self._control.current.offset
+        futures = []
+        for tp in list(self.owned):
+            now = self._clock.now()
+            event = ClockTicked(
+                event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{now}", occurred_at=now, worker=self._worker,
+                topic=tp.topic, partition=tp.partition, control_offset=offset,
+            )  # fmt: skip
+            futures.append(await self._producer.emit(tp.topic, event, key="", partition=tp.partition))
+        await acknowledged(futures)

@@ -1,0 +1,63 @@
+"""Reading a topic without a consumer group: every record of every partition, from the start or the end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from schemas.errors import OperationError
+
+
+@contextlib.asynccontextmanager
+async def group_less(bootstrap_servers: str, *, wait_ms: int = 10) -> AsyncIterator[AIOKafkaConsumer]:
+    """A started consumer without a group. `wait_ms`: how long the broker may hold an empty fetch."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest",
+        fetch_max_wait_ms=wait_ms, max_partition_fetch_bytes=4 * 1024 * 1024,
+    )  # fmt: skip
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    """All partitions of a topic. Raises OperationError when the topic does not exist."""
+    # Metadata of a topic nobody subscribed to is fetched on demand.
+    await consumer._client._wait_on_metadata(topic)
+    found = consumer.partitions_for_topic(topic)
+    if not found:
+        raise OperationError(f"Topic {topic} does not exist; run `turnout topics create`.")
+    return [TopicPartition(topic, number) for number in sorted(found)]
+
+
+async def read_to_end(
+    consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], starts: dict[TopicPartition, int] | None = None
+) -> AsyncIterator[ConsumerRecord]:
+    """Every record from `starts` (the beginning by default) to the end as it was at the call."""
+    assigned = list(partitions)
+    consumer.assign(assigned)
+    ends = await consumer.end_offsets(assigned)
+    begins = await consumer.beginning_offsets(assigned)
+    waiting = {}
+    for partition in assigned:
+        start = max(begins[partition], (starts or {}).get(partition, 0))
+        if start < ends[partition]:
+            consumer.seek(partition, start)
+            waiting[partition] = ends[partition]
+        else:
+            consumer.pause(partition)
+    while waiting:
+        batch = await consumer.getmany(timeout_ms=200)
+        for records in batch.values():
+            for record in records:
+                if record.offset < ends[TopicPartition(record.topic, record.partition)]:
+                    yield record
+        for partition in list(waiting):
+            # The position, not the last record: compaction and control records leave holes at the end.
+            if await consumer.position(partition) >= waiting[partition]:
+                del waiting[partition]
+                consumer.pause(partition)
+        await asyncio.sleep(0)

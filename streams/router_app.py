@@ -1,0 +1,87 @@
+"""The router as a Faust app: request topics in; decisions, attempts, costs, answers and dead letters out."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from faust.types import TP, EventT, StreamT
+
+from agents.ports import RequestRecord
+from agents.router import Router
+from schemas.errors import LeaseLost
+from schemas.ids import Source
+from streams.consumer import SafeApp
+from streams.ownership import RequestOwnership
+from streams.topics import Topics
+
+log = structlog.get_logger()
+
+
+@dataclass
+class RequestTasks:
+    """Requests under way, by source. A record that is read again after a rebalance joins its first run."""
+
+    router: Router
+    topics: Topics
+    limit: asyncio.Semaphore
+    crash: Callable[[BaseException], None]
+    ownership: RequestOwnership | None = None
+
+    def __post_init__(self) -> None:
+        self._running: dict[Source, asyncio.Task[None]] = {}
+        self._tenants = {topic.name: topic.tenant for topic in self.topics.requests}
+        self.completed = 0
+
+    @property
+    def count(self) -> int:
+        return len(self._running)
+
+    async def start(self, event: EventT) -> None:
+        """Begin to serve a record, once there is room for it."""
+        await self.limit.acquire()
+        message = event.message
+        source = Source(message.topic, message.partition, message.offset)
+        task = self._running.get(source)
+        if task is None:
+            assert self.ownership is not None
+            record = RequestRecord(
+                source, self.ownership.runs[TP(source.topic, source.partition)], message.key, message.value,
+                tuple(message.headers.items() if isinstance(message.headers, dict) else message.headers or ()),
+                round(message.timestamp * 1000) * 1000, self._tenants[message.topic],
+            )  # fmt: skip
+            task = asyncio.create_task(self.router.handle(record))
+            self._running[source] = task
+            task.add_done_callback(lambda _: self._running.pop(source, None))
+        task.add_done_callback(lambda done: self._ended(done, event))
+
+    def _ended(self, task: asyncio.Task[None], event: EventT) -> None:
+        self.limit.release()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self.completed += 1
+            event.ack()
+        elif isinstance(error, LeaseLost):
+            # Another worker owns the partition, or will: the record is not acknowledged, its owner runs it.
+            log.warning("result dropped", source=f"{event.message.topic}-{event.message.partition}-{event.message.offset}")
+        else:
+            self.crash(error)
+
+    async def cancel(self, partitions: set[TP]) -> None:
+        """End the calls of partitions that left, after their drain."""
+        leaving = [task for source, task in self._running.items() if TP(source.topic, source.partition) in partitions]
+        for task in leaving:
+            task.cancel()
+        if leaving:
+            await asyncio.wait(leaving)
+
+
+def route_requests(app: SafeApp, tasks: RequestTasks) -> None:
+    """Add the router's agent."""
+
+    @app.agent(app.topic(*(topic.name for topic in tasks.topics.requests)), name="router")
+    async def route(stream: StreamT[bytes]) -> None:
+        async for event in stream.noack().events():
+            await tasks.start(event)

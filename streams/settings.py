@@ -1,0 +1,174 @@
+"""Settings: one YAML file and the environment. Every wrong key is named with its line."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.catalog import Catalog
+from schemas.errors import ConfigurationError
+from schemas.policy import (
+    AlertPolicy,
+    Budget,
+    CircuitPolicy,
+    Configuration,
+    RoutingPolicy,
+    SlaTarget,
+    Tenant,
+)
+
+ENVIRONMENT_PREFIX = "TURNOUT_"
+DEFAULT_FILE = Path("turnout.yaml")
+APPLIED_SECTIONS = ("catalog", "routing", "circuit", "budgets", "sla", "tenants", "alerts")
+
+
+class Section(BaseModel):
+    """A part of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """`partitions` are fixed when the topics are created: 8 embedded, 64 in production."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic_prefix: str = Field("llm.", pattern=r"^[a-zA-Z0-9._-]+$")
+    partitions: int = Field(8, ge=1, le=10_000)
+    replication_factor: int = Field(1, ge=1)
+    event_format: Literal["avro", "json"] = "avro"
+    schema_registry_url: str | None = None
+    event_retention_days: int = Field(40, ge=1)
+    content_retention_hours: int = Field(24, ge=1)
+
+
+class SqlSettings(Section):
+    """`url`: chdb:PATH for the embedded engine, or http(s)://HOST:PORT of a server. `port`: the embedded SQL door."""
+
+    url: str = "chdb:./data/sql"
+    port: int = Field(8123, ge=0, le=65535)
+    database: Literal["turnout"] = "turnout"
+
+
+class WorkerSettings(Section):
+    """How a worker shares the work. Seconds. The drain bound stays below the rebalance timeout."""
+
+    max_in_flight: int = Field(1000, ge=1)
+    session_timeout_s: float = Field(10.0, ge=2)
+    drain_s: float = Field(30.0, gt=0)
+    rebalance_timeout_s: float = Field(60.0, gt=0)
+    dedup_window_s: float = Field(600.0, ge=0)
+    max_request_bytes: int = Field(8 * 1024 * 1024, ge=1024)
+    tick_s: float = Field(5.0, gt=0)
+    snapshot_interval_s: float = Field(0.5, gt=0)
+
+
+class WebSettings(Section):
+    """Metrics and health of a worker; 0 = any free port."""
+
+    port: int = Field(6066, ge=0, le=65535)
+
+
+class Settings(BaseSettings):
+    """The whole file. Environment wins: `TURNOUT_KAFKA__BOOTSTRAP_SERVERS` overrides `kafka.bootstrap_servers`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    sql: SqlSettings = SqlSettings()
+    worker: WorkerSettings = WorkerSettings()
+    web: WebSettings = WebSettings()
+    catalog: Catalog = Catalog()
+    routing: RoutingPolicy = RoutingPolicy()
+    circuit: CircuitPolicy = CircuitPolicy()
+    budgets: tuple[Budget, ...] = ()
+    sla: tuple[SlaTarget, ...] = ()
+    tenants: tuple[Tenant, ...] = ()
+    alerts: AlertPolicy = AlertPolicy()
+
+    @property
+    def configuration(self) -> Configuration:
+        """The part that `turnout apply` publishes."""
+        return Configuration.model_validate({name: getattr(self, name) for name in APPLIED_SECTIONS})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def settings_file(given: Path | None) -> Path | None:
+    """The file to read: `--config`, else TURNOUT_CONFIG, else turnout.yaml where there is one."""
+    if given is not None:
+        return given
+    if named := os.environ.get("TURNOUT_CONFIG"):
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.exists() else None
+
+
+def load_settings(file: Path | None) -> Settings:
+    """Read the file and the environment. Raises ConfigurationError with one sentence for every wrong key."""
+    document: Any = {}
+    root: yaml.Node | None = None
+    if file is not None:
+        try:
+            text = file.read_text()
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            document = yaml.safe_load(text) or {}
+        except OSError as error:
+            raise ConfigurationError(f"{file} cannot be read ({error.strerror}); name a file with --config") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"{file}:{mark.line + 1}" if mark else str(file)
+            problem = getattr(error, "problem", None) or "not YAML"
+            raise ConfigurationError(f"{where}: {problem}; correct the YAML") from None
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file}:1: the file must be a mapping of sections such as kafka and catalog")
+    try:
+        return Settings(**document)
+    except ValidationError as error:
+        raise ConfigurationError(*_sentences(error, file, root)) from None
+
+
+def _sentences(error: ValidationError, file: Path | None, root: yaml.Node | None) -> list[str]:
+    sentences = []
+    for problem in error.errors(include_input=False, include_url=False):
+        path = [part for part in problem["loc"] if isinstance(part, (str, int))]
+        name = ".".join(str(part) for part in path) or "configuration"
+        line = _line(root, path)
+        where = f"{file}:{line}" if line else "environment" if file is None else str(file)
+        if problem["type"] == "extra_forbidden":
+            sentences.append(f"{where}: {name} is not a key that Turnout knows; remove it or correct its spelling")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            sentences.append(f"{where}: {name}: {message[:1].lower()}{message[1:]}")
+    return sentences
+
+
+def _line(node: yaml.Node | None, path: list[str | int]) -> int | None:
+    """The line of the deepest part of `path` that stands in the file, counted from 1."""
+    if node is None:
+        return None
+    line = node.start_mark.line + 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if entry is None:
+                return line
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line

@@ -1,0 +1,128 @@
+"""Topics: names, what each is for, creation and verification."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+
+from schemas.errors import ConfigurationError, OperationError
+from streams.settings import Settings
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+EVENT_KINDS = ("decisions", "attempts", "costs", "transitions")
+CONTENT_KINDS = ("requests", "responses", "chunks")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTopic:
+    """A topic that users publish to. `tenant` is None where the caller's claim counts."""
+
+    name: str
+    responses: str
+    chunks: str
+    tenant: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names under one prefix. Every topic but `control` has the same number of partitions."""
+
+    prefix: str
+    partitions: int
+    requests: tuple[RequestTopic, ...]
+
+    def name(self, kind: str) -> str:
+        return f"{self.prefix}{kind}"
+
+    @property
+    def by_name(self) -> dict[str, RequestTopic]:
+        return {topic.name: topic for topic in self.requests}
+
+    def all(self) -> list[str]:
+        content = [name for topic in self.requests for name in (topic.name, topic.responses, topic.chunks)]
+        return content + [self.name(kind) for kind in (*EVENT_KINDS, "state", "control", "feedback", "dead-letters")]
+
+
+def topics_of(settings: Settings) -> Topics:
+    """The topics of a configuration: the shared request topic and one for each tenant that owns one."""
+    prefix = settings.kafka.topic_prefix
+    owned = {tenant.topic: tenant.id for tenant in settings.tenants if tenant.topic}
+    names: list[tuple[str, str | None]] = [("", None), *((f".{topic}", tenant) for topic, tenant in owned.items())]
+    requests = tuple(
+        RequestTopic(f"{prefix}requests{end}", f"{prefix}responses{end}", f"{prefix}chunks{end}", tenant)
+        for end, tenant in names
+    )
+    return Topics(prefix, settings.kafka.partitions, requests)
+
+
+def _definition(topics: Topics, name: str, settings: Settings) -> NewTopic:
+    kind = name.removeprefix(topics.prefix).split(".")[0]
+    config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(settings.worker.max_request_bytes * 2)}
+    partitions = topics.partitions
+    if kind in CONTENT_KINDS:
+        config["retention.ms"] = str(settings.kafka.content_retention_hours * HOUR_MS)
+    elif kind == "state":
+        config |= {"cleanup.policy": "compact", "segment.bytes": str(64 * 1024 * 1024), "segment.ms": "600000"}
+    elif kind == "control":
+        config["retention.ms"] = "-1"
+        partitions = 1
+    else:
+        config["retention.ms"] = str(settings.kafka.event_retention_days * DAY_MS)
+    return NewTopic(name, partitions, settings.kafka.replication_factor, topic_configs=config)
+
+
+async def admin_client(bootstrap_servers: str) -> AIOKafkaAdminClient:
+    """A started admin client. Raises OperationError when no broker answers."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=10_000)
+    try:
+        await admin.start()
+    except KafkaConnectionError:
+        await admin.close()
+        raise OperationError(
+            f"No Kafka broker answers at {bootstrap_servers}; start one (`turnout up`) or correct kafka.bootstrap_servers."
+        ) from None
+    return admin
+
+
+async def create_topics(topics: Topics, settings: Settings) -> list[str]:
+    """Create what is missing; returns the names created. Verifies the number of partitions of what is there."""
+    admin = await admin_client(settings.kafka.bootstrap_servers)
+    try:
+        existing = set(await admin.list_topics())
+        missing = [name for name in topics.all() if name not in existing]
+        if missing:
+            response = await admin.create_topics([_definition(topics, name, settings) for name in missing])
+            for name, code, *_ in response.topic_errors:
+                if code not in (0, TopicAlreadyExistsError.errno):
+                    raise OperationError(f"Topic {name} could not be created: {for_code(code).__name__}.")
+        await _verify(admin, topics, [name for name in topics.all() if name in existing])
+        return missing
+    finally:
+        await admin.close()
+
+
+async def verify_topics(topics: Topics, bootstrap_servers: str) -> None:
+    """Raises OperationError when topics are missing, ConfigurationError when partitions differ."""
+    admin = await admin_client(bootstrap_servers)
+    try:
+        existing = set(await admin.list_topics())
+        missing = [name for name in topics.all() if name not in existing]
+        if missing:
+            raise OperationError(f"Topics are missing ({', '.join(missing)}); run `turnout topics create`.")
+        await _verify(admin, topics, topics.all())
+    finally:
+        await admin.close()
+
+
+async def _verify(admin: AIOKafkaAdminClient, topics: Topics, names: Iterable[str]) -> None:
+    named = list(names)
+    for described in await admin.describe_topics(named) if named else []:
+        expected = 1 if described["topic"] == topics.name("control") else topics.partitions
+        found = len(described["partitions"])
+        if found != expected:
+            raise ConfigurationError(
+                f"{described['topic']} has {found} partitions and kafka.partitions is {expected}; the number is fixed at "
+                "creation, set kafka.partitions to it or use a new kafka.topic_prefix"
+            )

@@ -1,0 +1,120 @@
+"""The state view: what every worker knows of circuits, health, money and the other workers' loads.
+
+Fed by llm.state, which every process reads whole, without a group. The mappings are live: agents read them in place.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.codec import Codec
+from schemas.merge import SpendTotals, merge_health
+from schemas.state import BudgetState, CircuitState, HealthState, Snapshot, WorkerLoad, decode_value
+from streams.reader import partitions_of
+
+LOAD_LIFE_US = 3_000_000
+
+
+@dataclass
+class StateView:
+    """`snapshots`: the newest by key, by (epoch, offset). Only fold versions in `versions` feed the decoded maps."""
+
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    circuits: dict[str, CircuitState] = field(default_factory=dict)
+    health: dict[str, HealthState] = field(default_factory=dict)
+    spend: SpendTotals = field(default_factory=SpendTotals)
+    budgets: dict[str, BudgetState] = field(default_factory=dict)
+    loads: dict[str, WorkerLoad] = field(default_factory=dict)
+    on_stale: Callable[[Snapshot], None] | None = None
+    _health_parts: dict[str, dict[int, HealthState]] = field(default_factory=dict)
+
+    def put(self, snapshot: Snapshot) -> None:
+        """The next snapshot. One of a lower (epoch, offset) than what is known is a zombie's: its owner rewrites it."""
+        known = self.snapshots.get(snapshot.key)
+        if known is not None and (snapshot.epoch, snapshot.offset) < (known.epoch, known.offset):
+            if self.on_stale is not None:
+                self.on_stale(snapshot)
+            return
+        self.snapshots[snapshot.key] = snapshot
+        subject = snapshot.subject
+        value: Any
+        match snapshot.kind:
+            case "circuit":
+                self.circuits[subject] = decode_value("circuit", snapshot.value)
+            case "health":
+                parts = self._health_parts.setdefault(subject, {})
+                parts[snapshot.partition] = decode_value("health", snapshot.value)
+                self.health[subject] = (
+                    merge_health(parts.values()) if len(parts) > 1 else next(iter(parts.values()))
+                )
+            case "spend":
+                self.spend.put(subject, snapshot.partition, decode_value("spend", snapshot.value))
+            case "budget":
+                self.budgets[subject] = decode_value("budget", snapshot.value)
+            case "load":
+                self.loads[subject] = decode_value("load", snapshot.value)
+
+    def forget(self, key: str) -> None:
+        """A tombstone."""
+        gone = self.snapshots.pop(key, None)
+        if gone is not None and gone.kind == "load":
+            self.loads.pop(gone.subject, None)
+
+    def others_in_flight(self, worker: str, now: int) -> dict[str, int]:
+        """Calls in flight by deployment of the other workers that published a load in the last three seconds."""
+        total: dict[str, int] = {}
+        for load in self.loads.values():
+            if load.worker != worker and now - load.sent_at < LOAD_LIFE_US:
+                for deployment, count in load.in_flight.items():
+                    total[deployment] = total.get(deployment, 0) + count
+        return total
+
+    def of_source(self, topic: str, partition: int) -> list[Snapshot]:
+        """Every snapshot made from one source partition."""
+        return [s for s in self.snapshots.values() if s.topic == topic and s.partition == partition]
+
+
+class StateReader:
+    """Follows llm.state into a view."""
+
+    def __init__(self, view: StateView, consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> None:
+        self.view = view
+        self._consumer = consumer
+        self._topic = topic
+        self._codec = codec
+        self._partitions: list[TopicPartition] = []
+        self._moved = asyncio.Condition()
+        self._positions: dict[TopicPartition, int] = {}
+
+    async def run(self) -> None:
+        """Read for ever."""
+        self._partitions = await partitions_of(self._consumer, self._topic)
+        self._consumer.assign(self._partitions)
+        await self._consumer.seek_to_beginning(*self._partitions)
+        while True:
+            batch = await self._consumer.getmany(timeout_ms=100)
+            for records in batch.values():
+                for record in records:
+                    self._put(record.key, record.value)
+            async with self._moved:
+                for partition in self._partitions if not batch else batch:
+                    self._positions[partition] = await self._consumer.position(partition)
+                self._moved.notify_all()
+
+    def _put(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self.view.forget(key.decode())
+            return
+        snapshot = self._codec.decode(value)
+        assert isinstance(snapshot, Snapshot), key
+        self.view.put(snapshot)
+
+    async def caught_up(self, ends: dict[TopicPartition, int]) -> None:
+        """Wait until all records below these end offsets are in the view."""
+        async with self._moved:
+            await self._moved.wait_for(
+                lambda: all(self._positions.get(partition, -1) >= end for partition, end in ends.items())
+            )

@@ -1,0 +1,275 @@
+"""A worker: the router and the projector, each a Faust app with a consumer group of its own, on one page.
+
+    llm.requests* --> router --> llm.decisions, llm.attempts, llm.costs, llm.responses*, llm.dead-letters
+    llm.attempts, llm.costs, llm.transitions --> projector --> llm.state, llm.transitions, llm.costs
+    llm.control, llm.state --> both, whole and without a group
+"""
+
+import asyncio
+import contextlib
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Literal
+
+import structlog
+from faust.types import StreamT
+
+from agents.attempts import Attempts
+from agents.dedup import Claims
+from agents.execution.client import Caller
+from agents.execution.credentials import Credentials
+from agents.ports import Live
+from agents.prober import ProbeSchedule, probe
+from agents.router import Knowledge, Router
+from projections.partition import FOLDS
+from schemas.codec import Codec
+from schemas.errors import LeaseLost
+from schemas.state import Snapshot, WorkerLoad, encode_value
+from schemas.units import MICROS_PER_S
+from streams.apply import apply_if_none
+from streams.clock import BrokerClock
+from streams.consumer import SafeApp, safe_app
+from streams.control import ControlLog, follow_control
+from streams.eventlog import KafkaEventLog
+from streams.incoming import read_request
+from streams.lease import Lease
+from streams.ownership import RequestOwnership
+from streams.partitioner import partition_of
+from streams.producer import Producer
+from streams.projector import Projector
+from streams.reader import group_less
+from streams.registry import register_schemas
+from streams.router_app import RequestTasks, route_requests
+from streams.settings import Settings
+from streams.topics import Topics, topics_of, verify_topics
+from streams.view import StateReader, StateView
+from streams.web import WorkerPages, serve_pages
+
+log = structlog.get_logger()
+Role = Literal["router", "projector"]
+LOAD_INTERVAL_S = 1.0
+PROBE_CHECK_S = 0.25
+
+
+class Worker:
+    """Owns everything a worker runs. `failed` resolves with the error that ended it."""
+
+    def __init__(self, settings: Settings, roles: tuple[Role, ...] = ("router", "projector")) -> None:
+        self.settings = settings
+        self.roles = roles
+        self.name = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.topics: Topics = topics_of(settings)
+        self.clock = BrokerClock()
+        self.control = ControlLog()
+        self.view = StateView()
+        self.live = Live()
+        self.rng = random.Random(secrets.randbits(128))
+        self.tasks: RequestTasks | None = None
+        self.projector: Projector | None = None
+        self.apps: dict[Role, SafeApp] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._codec = Codec()
+
+    async def start(self) -> None:
+        """Start everything; returns when both apps joined their groups. Raises the first error."""
+        kafka = self.settings.kafka
+        await verify_topics(self.topics, kafka.bootstrap_servers)
+        if kafka.schema_registry_url:
+            ids = await register_schemas(kafka.schema_registry_url, kafka.topic_prefix)
+            self._codec = Codec(kafka.event_format, ids)
+        else:
+            self._codec = Codec(kafka.event_format)
+        state_reader = await self._follow_state()
+        await self._follow_control()
+        credentials = Credentials()
+        self.caller = Caller(credentials)
+        self._stack.push_async_callback(self.caller.aclose)
+        self._check_credentials(credentials)
+        if "projector" in self.roles:
+            await self._start_projector(state_reader)
+        if "router" in self.roles:
+            await self._start_router()
+        await self._stack.enter_async_context(serve_pages(WorkerPages(self), self.settings.web.port))
+        log.info("worker started", worker=self.name, roles=self.roles)
+
+    async def stop(self) -> None:
+        """Drain within the bound, then close everything."""
+        for app in self.apps.values():
+            await app.stop()
+        await self._stack.aclose()
+        log.info("worker stopped", worker=self.name)
+
+    async def _follow_state(self) -> StateReader:
+        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers))
+        reader = StateReader(self.view, consumer, self.topics.name("state"), self._codec)
+        self._background(reader.run())
+        return reader
+
+    async def _follow_control(self) -> None:
+        ready = asyncio.Event()
+        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers, wait_ms=250))
+        self._background(follow_control(self.control, consumer, self.topics.name("control"), self._codec, ready))
+        await ready.wait()
+        await apply_if_none(self.settings, self.control, self._codec, self.clock)
+
+    def _check_credentials(self, credentials: Credentials) -> None:
+        for deployment in self.control.current.configuration.catalog.deployments:
+            if problem := credentials.problem(deployment):
+                self.live.out_of_service[deployment.id] = problem
+                log.warning("deployment out of service", deployment=deployment.id, reason=problem)
+
+    async def _producer(self, lease: Lease) -> Producer:
+        producer = Producer(self.settings.kafka.bootstrap_servers, self._codec, self.clock, lease)
+        await producer.start()
+        self._stack.push_async_callback(producer.stop)
+        return producer
+
+    def _app(self, role: Role) -> tuple[SafeApp, Lease]:
+        worker = self.settings.worker
+        app = safe_app(
+            f"{self.topics.prefix}turnout-{role}", self.settings.kafka.bootstrap_servers,
+            session_timeout_s=worker.session_timeout_s, rebalance_timeout_s=worker.rebalance_timeout_s,
+        )  # fmt: skip
+        app.on_failure = self._fail
+        self.apps[role] = app
+        return app, Lease(worker.session_timeout_s, worker.drain_s)
+
+    async def _start_router(self) -> None:
+        settings, worker = self.settings, self.settings.worker
+        app, lease = self._app("router")
+        producer = await self._producer(lease)
+        event_log = KafkaEventLog(producer, self.topics)
+        claims = Claims(int(worker.dedup_window_s * MICROS_PER_S))
+        router = Router(
+            log=event_log, clock=self.clock, claims=claims, live=self.live, rng=self.rng, worker=self.name,
+            attempts=Attempts(event_log, self.clock, self.caller, self.live, self.view.circuits, self.rng),
+            knowledge=Knowledge(lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend),
+            max_request_bytes=worker.max_request_bytes, read=read_request,
+        )  # fmt: skip
+        tasks = RequestTasks(router, self.topics, asyncio.Semaphore(worker.max_in_flight), self._fail)
+        tasks.ownership = RequestOwnership(
+            lease=lease, drain_s=worker.drain_s, producer=producer, topics=self.topics, clock=self.clock, claims=claims,
+            bootstrap_servers=settings.kafka.bootstrap_servers, worker=self.name, cancel=tasks.cancel,
+        )  # fmt: skip
+        app.ownership = tasks.ownership
+        self.tasks = tasks
+        route_requests(app, tasks)
+        self._background(self._every(LOAD_INTERVAL_S, lambda: self._publish_load(producer)))
+        await app.start()
+
+    async def _start_projector(self, state_reader: StateReader) -> None:
+        app, lease = self._app("projector")
+        producer = await self._producer(lease)
+        projector = Projector(
+            lease=lease, drain_s=self.settings.worker.drain_s, producer=producer, topics=self.topics, clock=self.clock,
+            control=self.control, view=self.view, state_reader=state_reader, codec=self._codec,
+            bootstrap_servers=self.settings.kafka.bootstrap_servers, worker=self.name,
+        )  # fmt: skip
+        self.projector = app.ownership = projector
+
+        @app.agent(app.topic(*(self.topics.name(kind) for kind in FOLDS)), name="projector")
+        async def fold(stream: StreamT[bytes]) -> None:
+            async for event in stream.noack().events():
+                await projector.fold(event)
+
+        self._background(self._flush_when_due(projector))
+        self._background(self._every(self.settings.worker.tick_s, projector.tick))
+        self._background(self._tick_on_control(projector))
+        schedule = ProbeSchedule()
+        self._background(self._every(PROBE_CHECK_S, lambda: self._probe(projector, producer, schedule)))
+        await app.start()
+
+    async def _flush_when_due(self, projector: Projector) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(projector.urgent.wait(), self.settings.worker.snapshot_interval_s)
+            projector.urgent.clear()
+            await _unless_lost(projector.flush())
+
+    async def _tick_on_control(self, projector: Projector) -> None:
+        """A command takes effect at a tick: write one as soon as the log of commands grew."""
+        seen = self.control.current.offset
+        while True:
+            seen = (await self.control.reached(seen + 1)).offset
+            await _unless_lost(projector.tick())
+
+    async def _probe(self, projector: Projector, producer: Producer, schedule: ProbeSchedule) -> None:
+        for owned in [owned for owned in projector.owned.values() if owned.kind == "attempts"]:
+            configuration = owned.projection.inforce.configuration
+            for subject in owned.projection.subjects("circuit"):
+                circuit = owned.projection.snapshot("circuit", subject)
+                deployment = configuration.catalog.deployment_by_id.get(subject)
+                policy = configuration.circuit
+                if deployment is None or not schedule.due(subject, circuit, policy, self.clock.now()):
+                    continue
+
+                async def run(deployment: Any = deployment, circuit: Any = circuit, policy: Any = policy,
+                              partition: int = owned.tp.partition) -> None:  # fmt: skip
+                    event = await probe(
+                        self.caller, deployment, circuit, policy, worker=self.name, now=self.clock.now(), rng=self.rng
+                    )
+                    topic = self.topics.name("attempts")
+                    await _unless_lost(producer.emit(topic, event, key=deployment.id, partition=partition))
+
+                self._background(run(), lasting=False)
+
+    async def _publish_load(self, producer: Producer) -> None:
+        now = self.clock.now()
+        self.live.others_are(self.view.others_in_flight(self.name, now))
+        load = WorkerLoad(self.name, now, {d: count for d, count in self.live.own.items() if count})
+        snapshot = Snapshot(
+            kind="load", fold_version=1, subject=self.name, topic="", partition=0, epoch=0, offset=now, logged_at=now,
+            value=encode_value(load),
+        )  # fmt: skip
+        partition = partition_of(snapshot.key.encode(), self.topics.partitions)
+        await producer.emit(self.topics.name("state"), snapshot, key=snapshot.key, partition=partition)
+
+    async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await _unless_lost(action())
+
+    def _background(self, work: Coroutine[Any, Any, None], *, lasting: bool = True) -> None:
+        """Run beside everything else; its failure ends the worker rather than going unseen."""
+        task = asyncio.create_task(work)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                self._fail(error)
+
+        task.add_done_callback(ended)
+        if lasting:
+            self._stack.push_async_callback(_cancelled, task)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            log.error("worker failed", error=type(error).__name__, reason=str(error)[:300])
+            self.failed.set_exception(error)
+
+
+async def _unless_lost(work: Awaitable[Any]) -> None:
+    """A lost lease is no failure of the worker: the next assignment begins anew."""
+    try:
+        await work
+    except LeaseLost:
+        log.warning("write dropped", reason="lease lost")
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+@contextlib.asynccontextmanager
+async def running_worker(settings: Settings, roles: tuple[Role, ...] = ("router", "projector")) -> AsyncIterator[Worker]:
+    """A started worker that is stopped at the end."""
+    worker = Worker(settings, roles)
+    try:
+        await worker.start()
+        yield worker
+    finally:
+        await worker.stop()

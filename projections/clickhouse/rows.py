@@ -1,0 +1,167 @@
+"""Records of the log as rows of `turnout.log`: pure, one plan for each type of event, made once."""
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from operator import attrgetter
+from typing import Any
+
+import orjson
+
+from schemas.events import EVENT_TYPES, Event, RequestDeduplicated, RequestEvent
+from schemas.state import Snapshot
+
+Row = tuple[Any, ...]
+"""One value a column, in the order of COLUMNS; instants are integer microseconds."""
+
+COLUMNS: dict[str, Any] = {
+    "topic": "", "partition": 0, "offset": 0, "logged_at": 0, "occurred_at": 0, "accepted_at": 0, "event": "",
+    "version": 1, "event_id": "", "tenant": "", "request_id": "", "source_topic": "", "source_partition": 0,
+    "source_offset": 0, "run": 0, "number": 0, "deployment": "", "provider": "", "model": "", "tier": "", "status": "",
+    "code": "", "http_status": 0, "task": "", "strategy": "", "attempts": 0, "fallback": False, "latency_ms": 0.0,
+    "queue_ms": 0.0, "first_token_ms": 0.0, "tokens_in": 0, "tokens_out": 0, "tokens_cached": 0, "tokens_reasoning": 0,
+    "cost_id": "", "nano_usd": 0, "kind": "", "subject": "", "payload": "",
+}  # fmt: skip
+"""Column -> what stands there when an event has no such field."""
+
+INDEX = {name: place for place, name in enumerate(COLUMNS)}
+PLACED = ("topic", "partition", "offset", "logged_at")
+RENAMED: dict[str, dict[str, str]] = {
+    "RequestCompleted": {"latency_ms": "total_ms"},
+    "AttemptFailed": {"code": "failure"},
+    "AttemptAbandoned": {"code": "reason"},
+    "ProbeFailed": {"code": "failure"},
+    "CostIncurred": {"status": "certainty", "code": "price_version"},
+    "BudgetSet": {"subject": "scope"},
+    "StrategySet": {"subject": "tenant"},
+    "CircuitForced": {"subject": "deployment"},
+    "DeploymentSwitched": {"subject": "deployment"},
+}
+"""Event -> column -> the field it is filled from, where the names differ. `code` says why, `status` how."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record of llm.dead-letters. `at`: broker time of that record in microseconds."""
+
+    reason: str
+    source_topic: str
+    source_partition: int
+    source_offset: int
+    length: int
+    sha256: str
+    at: int
+    request_id: str = ""
+
+    @classmethod
+    def parse(cls, value: bytes, at: int) -> "DeadLetter":
+        """From the JSON on the topic. Raises ValueError when it is no dead letter."""
+        try:
+            found = orjson.loads(value)
+            source = found["source"]
+            return cls(
+                str(found["reason"]), str(source["topic"]), int(source["partition"]), int(source["offset"]),
+                int(found["length"]), str(found["hash"]), at, str(found.get("request_id") or ""),
+            )  # fmt: skip
+        except (KeyError, TypeError, orjson.JSONDecodeError):
+            raise ValueError("the record is no dead letter: it needs reason, source, length and hash") from None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestError:
+    """A record of an event topic that could not be read: never its bytes, which stand in the topic."""
+
+    reason: str
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A key of llm.state whose record was removed."""
+
+    fold_version: int
+    kind: str
+    subject: str
+    topic: str
+    partition: int
+
+    @classmethod
+    def parse(cls, key: str) -> "Tombstone":
+        """The inverse of `Snapshot.key`. Raises ValueError when the text is no such key."""
+        version, kind, rest = key.split(":", 2)
+        subject, place = rest.rsplit(":", 1)
+        topic, partition = place.rsplit("-", 1)
+        return cls(int(version), kind, subject, topic, int(partition))
+
+
+Recorded = Event | Snapshot | Tombstone | DeadLetter | IngestError
+
+
+def row_of(topic_kind: str, topic: str, partition: int, offset: int, logged_at_us: int, event: Recorded) -> Row:
+    """A record as its row. `topic_kind`: the topic's name without its prefix, such as `attempts`."""
+    row = list(COLUMNS.values())
+    row[0], row[1], row[2], row[3] = topic, partition, offset, logged_at_us
+    if isinstance(event, Event):
+        _fill_event(row, event, logged_at_us)
+    elif isinstance(event, Snapshot | Tombstone):
+        _fill_state(row, event, logged_at_us)
+    else:
+        _fill_trouble(row, event, logged_at_us)
+    row[_KIND] = row[_KIND] or topic_kind
+    return tuple(row)
+
+
+_ACCEPTED, _PAYLOAD, _STATUS, _KIND = (INDEX[name] for name in ("accepted_at", "payload", "status", "kind"))
+
+
+def _fill_event(row: list[Any], event: Event, logged_at: int) -> None:
+    name = type(event).__name__
+    indices, values_of = _plan(name)
+    for index, value in zip(indices, values_of(event), strict=True):
+        row[index] = value
+    row[INDEX["event"]], row[INDEX["version"]] = name, event.VERSION
+    row[_ACCEPTED] = row[_ACCEPTED] or logged_at
+    # A record read again by a new owner is its own first source; only another record was published twice.
+    if isinstance(event, RequestDeduplicated) and event.first_source != event.source:
+        row[_STATUS] = "deduplicated"
+    row[_PAYLOAD] = orjson.dumps(event, default=_bytes_text).decode()
+
+
+def _fill_state(row: list[Any], state: Snapshot | Tombstone, logged_at: int) -> None:
+    row[INDEX["event"]], row[INDEX["version"]] = type(state).__name__, state.fold_version
+    row[_KIND], row[INDEX["subject"]] = state.kind, state.subject
+    row[INDEX["source_topic"]], row[INDEX["source_partition"]] = state.topic, state.partition
+    row[INDEX["occurred_at"]] = row[_ACCEPTED] = logged_at
+    if isinstance(state, Snapshot):
+        row[INDEX["source_offset"]], row[INDEX["run"]] = state.offset, state.epoch
+        row[_PAYLOAD] = state.value.decode()
+
+
+def _fill_trouble(row: list[Any], trouble: DeadLetter | IngestError, logged_at: int) -> None:
+    row[INDEX["event"]] = type(trouble).__name__
+    row[INDEX["occurred_at"]] = row[_ACCEPTED] = logged_at
+    if isinstance(trouble, DeadLetter):
+        row[INDEX["request_id"]], row[INDEX["source_topic"]] = trouble.request_id, trouble.source_topic
+        row[INDEX["source_partition"]], row[INDEX["source_offset"]] = trouble.source_partition, trouble.source_offset
+    row[_PAYLOAD] = orjson.dumps(trouble).decode()
+
+
+@cache
+def _plan(name: str) -> tuple[tuple[int, ...], Callable[[Any], tuple[Any, ...]]]:
+    """Where the fields of an event go, and one call that reads them all."""
+    shape = EVENT_TYPES[name]
+    known = {field.name for field in fields(shape)}
+    wanted = {column: column for column in COLUMNS if column in known and column not in PLACED} | RENAMED.get(name, {})
+    if issubclass(shape, RequestEvent):
+        wanted |= {f"source_{part}": f"source.{part}" for part in ("topic", "partition", "offset")}
+    # The clock's own bookkeeping has a topic and a partition too: those name what it is about, not where it stands.
+    indices = tuple(INDEX[column] for column in wanted)
+    return indices, attrgetter(*wanted.values())
+
+
+def _bytes_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,351 @@
+"""Migrations, views and the writer on a real engine."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from projections.clickhouse.migrate import migrate
+from projections.clickhouse.queries import QUERIES
+from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
+from projections.clickhouse.writer import Writer
+from schemas.events import (
+    AttemptFailed,
+    AttemptStarted,
+    AttemptSucceeded,
+    BudgetSet,
+    BudgetThresholdCrossed,
+    CircuitOpened,
+    ConfigurationApplied,
+    CostIncurred,
+    RequestAccepted,
+    RequestCompleted,
+    RouteDecided,
+)
+from schemas.events.requests import Exclusion, PlanStep
+from schemas.ids import Source
+from schemas.inforce import digest_of, document_of
+from schemas.merge import period_start
+from schemas.policy import Configuration
+from schemas.state import CircuitState, Reservation, Snapshot, SpendState, encode_value
+
+NOW = time.time_ns() // 1_000
+FIRST, TWICE, WAITING = (Source("llm.requests", 0, offset) for offset in (1, 2, 3))
+USD = Decimal("0.000000001")
+CONFIGURATION = Configuration.model_validate({
+    "catalog": {
+        "models": [{"id": "m"}],
+        "deployments": [
+            {"id": f"d{n}", "provider": "openai", "model": "m", "base_url": "http://127.0.0.1:1"} for n in range(3)
+        ],
+    },
+    "budgets": [
+        {"scope": "tenant:acme", "period": "month", "limit_usd": 0.1},
+        {"scope": "global", "period": "month", "limit_usd": 7},
+    ],
+})  # fmt: skip
+
+
+@dataclass
+class Log:
+    """Gives every record the next offset of its topic, and a time."""
+
+    rows: list[Row] = field(default_factory=list)
+    ends: dict[str, int] = field(default_factory=dict)
+
+    def add(self, kind: str, event: Recorded) -> None:
+        offset = self.ends.get(kind, 0)
+        self.ends[kind] = offset + 1
+        self.rows.append(row_of(kind, f"llm.{kind}", 0, offset, NOW + len(self.rows), event))
+
+    @property
+    def ranges(self) -> dict[tuple[str, int], tuple[int, int]]:
+        return {(f"llm.{kind}", 0): (0, end - 1) for kind, end in self.ends.items()}
+
+
+def of(source: Source, run: int, **more: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"{source}-{run}", "occurred_at": NOW, "worker": "w", "source": source, "run": run,
+        "request_id": f"r-{source.offset}", "tenant": "acme", "trace_id": "", "accepted_at": NOW,
+    } | more  # fmt: skip
+
+
+def called(number: int, deployment: str) -> dict[str, Any]:
+    return {
+        "number": number, "deployment": deployment, "provider": "openai", "model": "m",
+        "tier": "primary" if number == 1 else "secondary", "circuit_epoch": 0, "trial": False,
+    }  # fmt: skip
+
+
+def accepted(source: Source, run: int) -> RequestAccepted:
+    return RequestAccepted(
+        **of(source, run), task="code", strategy="cost", priority="standard", estimated_tokens_in=1,
+        estimated_tokens_out=1, deadline_at=NOW, streaming=False,
+    )  # fmt: skip
+
+
+def completed(source: Source, run: int, deployment: str, attempts: int) -> RequestCompleted:
+    return RequestCompleted(
+        **of(source, run), status="ok", code="", retryable=False, task="code", strategy="cost", priority="standard",
+        deployment=deployment, provider="openai", model="m", tier="primary", attempts=attempts, fallback=attempts > 1,
+        streaming=False, queue_ms=1.0, decision_ms=0.1, first_token_ms=0.0, provider_ms=9.0, total_ms=20.0 + run,
+        tokens_in=10, tokens_out=20, cost_nano_usd=0,
+    )  # fmt: skip
+
+
+def succeeded(source: Source, run: int, number: int, deployment: str) -> AttemptSucceeded:
+    return AttemptSucceeded(
+        **of(source, run), **called(number, deployment), task="code", http_status=200, latency_ms=100.0,
+        first_token_ms=0.0, tokens_in=10, tokens_out=20, tokens_cached=0, tokens_cache_write=0, tokens_reasoning=0,
+        finish_reason="stop", provider_request_id="",
+    )  # fmt: skip
+
+
+def charged(source: Source, run: int, number: int, deployment: str, nano: int, certainty: str) -> CostIncurred:
+    return CostIncurred(
+        **of(source, run), cost_id=f"{source}/{run}/{number}", number=number, nano_usd=nano, deployment=deployment,
+        provider="openai", model="m", certainty=certainty, tokens_in=10, tokens_out=20, tokens_cached=0,
+        tokens_cache_write=0, tokens_reasoning=0, price_version="p1",
+    )  # fmt: skip
+
+
+def transition(**more: Any) -> dict[str, Any]:
+    return {"event_id": "t", "occurred_at": NOW, "worker": "w", "derived_from": "llm.attempts-0-1",
+            "logged_at": NOW} | more  # fmt: skip
+
+
+def command(**more: Any) -> dict[str, Any]:
+    return {"event_id": "c", "occurred_at": NOW, "worker": "w", "author": "me"} | more
+
+
+def snapshot(kind: str, subject: str, offset: int, value: object) -> Snapshot:
+    return Snapshot(kind, 1, subject, "llm.costs", 0, 5, offset, NOW, encode_value(value))
+
+
+def story() -> Log:
+    """A fallback, a request that ran twice, one still running; one estimate replaced and one that stands."""
+    log = Log()
+    document = document_of(CONFIGURATION)
+    log.add("control", ConfigurationApplied(**command(), document=document, digest=digest_of(document)))
+    log.add("control", BudgetSet(**command(), scope="tenant:acme", period="month", limit_nano_usd=10_000, at_limit=""))
+    log.add("decisions", accepted(FIRST, 0))
+    log.add("decisions", RouteDecided(
+        **of(FIRST, 0), plan=(PlanStep("d0", "primary"), PlanStep("d2", "secondary")), strategy="cost",
+        cost_strategy="minimize", balancer="round_robin", task="code", confidence=0.8, reasons=("cheapest",),
+        candidates=(0, 2), estimates=b"\x00\x00\x80\x3f" * 2, propensities=(),
+        excluded=(Exclusion(1, "circuit_open", NOW),), cut=False, control_offset=1, seed=3, decision_us=40.0,
+    ))  # fmt: skip
+    log.add("attempts", AttemptStarted(**of(FIRST, 0), **called(1, "d0"), deadline_at=NOW))
+    log.add("attempts", AttemptFailed(
+        **of(FIRST, 0), **called(1, "d0"), task="code", failure="rate_limited", http_status=429, latency_ms=5.0,
+        retry_after_ms=0, next_action="other", counts_toward_circuit=False, billed="no", provider_code="",
+        provider_request_id="", jitter=0.0,
+    ))  # fmt: skip
+    log.add("attempts", AttemptStarted(**of(FIRST, 0), **called(2, "d2"), deadline_at=NOW))
+    log.add("attempts", succeeded(FIRST, 0, 2, "d2"))
+    log.add("costs", charged(FIRST, 0, 2, "d2", 900, "estimated"))
+    log.add("costs", charged(FIRST, 0, 2, "d2", 400, "certain"))
+    log.add("decisions", completed(FIRST, 0, "d2", 2))
+    for run in (7, 4):
+        log.add("decisions", accepted(TWICE, run))
+        log.add("attempts", AttemptStarted(**of(TWICE, run), **called(1, f"d{run % 2}"), deadline_at=NOW))
+        log.add("attempts", succeeded(TWICE, run, 1, f"d{run % 2}"))
+        log.add("costs", charged(TWICE, run, 1, f"d{run % 2}", 1_000 + run, "certain"))
+        log.add("decisions", completed(TWICE, run, f"d{run % 2}", 1))
+    log.add("decisions", accepted(WAITING, 4))
+    log.add("attempts", AttemptStarted(**of(WAITING, 4), **called(1, "d1"), deadline_at=NOW))
+    log.add("costs", charged(WAITING, 4, 1, "d1", 77, "estimated"))
+    opened = CircuitOpened(
+        **transition(subject="d1"), deployment="d1", epoch=3, reason="5 failures", open_until=NOW, trips=1
+    )
+    log.add("transitions", opened)
+    log.add("transitions", opened)
+    log.add("transitions", BudgetThresholdCrossed(
+        **transition(event_id="b", subject="tenant:acme/month"), scope="tenant:acme", period="month",
+        period_start=period_start("month", NOW), threshold=50, spent_nano_usd=1, reserved_nano_usd=0,
+        limit_nano_usd=10_000,
+    ))  # fmt: skip
+    log.add("state", snapshot("circuit", "d1", 9, CircuitState("open", 3, trips=1, failures=5, open_until=NOW)))
+    log.add("state", snapshot("circuit", "d1", 2, CircuitState()))
+    held = Reservation(250, NOW, 1, "d1", "openai", "m", str(WAITING), 4, "r-3", "", NOW)
+    log.add("state", snapshot("spend", "acme", 4, SpendState(open={"x": held})))
+    log.add("state", snapshot("load", "gone", 0, {}))
+    log.add("state", Tombstone.parse(snapshot("load", "gone", 0, {}).key))
+    log.add("dead-letters", DeadLetter("not JSON", "llm.requests", 0, 4, 3, "ab", NOW))
+    log.add("costs", IngestError("no schema", 12, "cd"))
+    return log
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    path: Path = tmp_path_factory.mktemp("chdb")
+    client = clickhouse_connect.get_client(interface="chdb", path=str(path))
+    assert migrate(client)
+    assert migrate(client) == []
+    Writer(client, "s").write(STORY.ranges, STORY.rows)
+    yield client
+    client.close()
+
+
+STORY = story()
+TABLES = ("requests_fold", "attempts_fold", "costs_fold", "provider_minute", "tenant_hour", "state_fold", "notices")
+
+
+def ask(client: Client, sql: str, **parameters: object) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in client.query(sql, parameters=parameters).result_rows]
+
+
+def test_requests_take_the_first_outcome_and_pay_for_every_run(client: Client) -> None:
+    rows = ask(
+        client,
+        "SELECT request_id, status, deployment, attempts, fallback, latency_ms, task, strategy, cost_usd,"
+        " source FROM turnout.requests ORDER BY request_id",
+    )
+    assert rows == [
+        ("r-1", "ok", "d2", 2, True, 20.0, "code", "cost", 400 * USD, str(FIRST)),
+        ("r-2", "ok", "d0", 1, False, 24.0, "code", "cost", 2_011 * USD, str(TWICE)),
+        ("r-3", "running", "", 0, False, 0.0, "code", "cost", 77 * USD, str(WAITING)),
+    ]
+
+
+def test_attempts(client: Client) -> None:
+    rows = ask(
+        client,
+        "SELECT request_id, run, number, deployment, tier, outcome, failure, http_status, latency_ms,"
+        " cost_usd FROM turnout.attempts ORDER BY request_id, run, number",
+    )
+    assert rows == [
+        ("r-1", 0, 1, "d0", "primary", "failed", "rate_limited", 429, 5.0, 0),
+        ("r-1", 0, 2, "d2", "secondary", "succeeded", "", 200, 100.0, 400 * USD),
+        ("r-2", 4, 1, "d0", "primary", "succeeded", "", 200, 100.0, 1_004 * USD),
+        ("r-2", 7, 1, "d1", "primary", "succeeded", "", 200, 100.0, 1_007 * USD),
+        ("r-3", 4, 1, "d1", "primary", "started", "", 0, 0.0, 77 * USD),
+    ]
+
+
+def test_decisions_name_deployments_by_the_catalog_in_force(client: Client) -> None:
+    ((plan, candidates, excluded, estimates, reasons),) = ask(
+        client, "SELECT plan, candidates, excluded, estimates, reasons FROM turnout.decisions WHERE request_id = 'r-1'"
+    )
+    assert [step["deployment"] for step in plan] == ["d0", "d2"]
+    assert candidates == ["d0", "d2"]
+    assert (excluded[0]["deployment"], excluded[0]["reason"]) == ("d1", "circuit_open")
+    assert (estimates, reasons) == ([1.0, 1.0], ["cheapest"])
+
+
+def test_costs_hold_one_charge_a_cost_id(client: Client) -> None:
+    rows = ask(
+        client, "SELECT request_id, certainty, nano_usd, price_version FROM turnout.costs ORDER BY request_id, run"
+    )
+    assert rows == [
+        ("r-1", "certain", 400, "p1"), ("r-2", "certain", 1_004, "p1"), ("r-2", "certain", 1_007, "p1"),
+        ("r-3", "estimated", 77, "p1"),
+    ]  # fmt: skip
+    assert ask(
+        client, "SELECT tenant, provider, model, sum(charges), sum(cost_usd) FROM turnout.tenant_costs GROUP BY ALL"
+    ) == [("acme", "openai", "m", 4, 2_488 * USD)]
+
+
+def test_provider_health(client: Client) -> None:
+    rows = ask(
+        client,
+        "SELECT deployment, sum(requests), sum(success_rate * requests), max(p99_ms), sum(rate_limited),"
+        " sum(cost_usd) FROM turnout.provider_health GROUP BY deployment ORDER BY deployment",
+    )
+    assert rows == [
+        ("d0", 2, 1.0, 100.0, 1, 1_004 * USD),
+        ("d1", 1, 1.0, 100.0, 0, 1_084 * USD), ("d2", 1, 1.0, 100.0, 0, 400 * USD),
+    ]  # fmt: skip
+
+
+def test_circuits_and_their_transitions(client: Client) -> None:
+    rows = ask(
+        client,
+        "SELECT deployment, status, epoch, failures, trips, open_until IS NULL"
+        " FROM turnout.circuits ORDER BY deployment",
+    )
+    assert rows == [("d0", "closed", 0, 0, 0, 1), ("d1", "open", 3, 5, 1, 0), ("d2", "closed", 0, 0, 0, 1)]
+    assert ask(client, "SELECT deployment, status, epoch, reason FROM turnout.circuit_transitions") == [
+        ("d1", "open", 3, "5 failures")
+    ]
+
+
+def test_budgets_are_exact_to_the_nano_dollar(client: Client) -> None:
+    rows = ask(
+        client,
+        "SELECT scope, period, limit_usd, spent_usd, reserved_usd, threshold, forecast_usd"
+        " FROM turnout.budgets ORDER BY scope",
+    )
+    assert rows == [
+        ("global", "month", 7, 2_488 * USD, 250 * USD, 0, None),
+        ("tenant:acme", "month", 10_000 * USD, 2_488 * USD, 250 * USD, 50, None),
+    ]  # fmt: skip
+
+
+def test_state_keeps_the_furthest_snapshot_and_forgets_removed_ones(client: Client) -> None:
+    assert ask(client, "SELECT kind, subject, epoch, offset FROM turnout.state ORDER BY kind") == [
+        ("circuit", "d1", 5, 9), ("spend", "acme", 5, 4),
+    ]  # fmt: skip
+
+
+def test_what_could_not_be_read(client: Client) -> None:
+    assert ask(client, "SELECT reason, source, length FROM turnout.dead_letters") == [
+        ("not JSON", "llm.requests-0-4", 3)
+    ]
+    assert ask(client, "SELECT topic, reason, length FROM turnout.ingest_errors") == [("llm.costs", "no schema", 12)]
+    assert ask(client, "SELECT count() FROM turnout.events") == [(len(STORY.rows) - 7,)]
+
+
+def test_every_named_query_runs(client: Client) -> None:
+    since = datetime(2026, 1, 1)
+    for sql in QUERIES.values():
+        ask(client, sql, since=since, request_id="r-1", minutes=60)
+    (summary,) = ask(client, QUERIES["summary"], since=since)
+    assert summary[:5] == (3, 2, 0, 1, 1)
+    assert ask(client, QUERIES["integrity"]) == [(0, 1, 0, 1)]
+
+
+def fingerprint(client: Client) -> list[object]:
+    """Sums that grow if any row is counted twice, whatever is merged meanwhile."""
+    sums = (
+        "SELECT sum(charges), sum(nano_usd) FROM turnout.tenant_hour",
+        "SELECT sum(succeeded), sum(nano_usd) FROM turnout.provider_minute",
+        *(f"SELECT count() FROM turnout.{table} FINAL" for table in TABLES),
+    )
+    return [ask(client, sql) for sql in sums]
+
+
+def test_a_replayed_intent_changes_nothing(client: Client) -> None:
+    before = fingerprint(client)
+    restarted = Writer(client, "s")
+    intent = restarted.last_intent()
+    assert intent is not None
+    assert (intent.done, intent.ranges, restarted.alert) == (True, STORY.ranges, "")
+    assert restarted.positions() == {(f"llm.{kind}", 0): end for kind, end in STORY.ends.items()}
+    restarted.write(intent.ranges, STORY.rows)
+    assert fingerprint(client) == before
+    assert ask(client, "SELECT count() FROM turnout.drift") == [(0,)]
+
+
+def test_drift_shows_a_rollup_that_counted_twice_and_repair_mends_it(client: Client) -> None:
+    before = fingerprint(client)
+    for rollup in ("tenant_hour", "provider_minute"):
+        client.command(f"INSERT INTO turnout.{rollup} SELECT * FROM turnout.{rollup} SETTINGS insert_deduplicate = 0")
+    assert {rollup for (rollup,) in ask(client, "SELECT rollup FROM turnout.drift")} == {
+        "tenant_hour",
+        "provider_minute",
+    }
+    writer = Writer(client, "s")
+    for _ in range(2):
+        writer.repair()
+        assert ask(client, "SELECT count() FROM turnout.drift") == [(0,)]
+    assert fingerprint(client) == before
+    writer.write(STORY.ranges, STORY.rows)
+    assert fingerprint(client) == before

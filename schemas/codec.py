@@ -27,6 +27,8 @@ from schemas.upcast import upcast
 SINGLE_OBJECT = b"\xc3\x01"
 CONFLUENT = 0
 Format = Literal["avro", "json"]
+# What fastavro, orjson and the constructors raise on bytes that begin like an event and are none.
+DAMAGED = (EOFError, KeyError, ValueError, IndexError, TypeError, struct.error, OverflowError, MemoryError)
 TAGGED: dict[str, type] = {**EVENT_TYPES, "Snapshot": Snapshot}
 NEWEST: dict[str, int] = {name: getattr(shape, "VERSION", 1) for name, shape in TAGGED.items()}
 
@@ -105,8 +107,11 @@ class Codec:
 
     def decode(self, value: bytes) -> Event | Snapshot:
         """The newest version of what the bytes say. Raises UnknownEvent; such bytes are never skipped by a fold."""
-        record = upcast(self.record(value), NEWEST)
-        return cast("Event | Snapshot", from_record(TAGGED[record["event"]], record))
+        try:
+            record = upcast(self.record(value), NEWEST)
+            return cast("Event | Snapshot", from_record(TAGGED[record["event"]], record))
+        except DAMAGED as error:
+            raise UnknownEvent(f"{len(value)} bytes are no event ({type(error).__name__}); look at who wrote them") from None
 
     def record(self, value: bytes) -> dict[str, Any]:
         """The tagged record as it was written, in its own version."""

@@ -4,7 +4,6 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable
-from functools import cache
 from typing import Any, get_args, get_origin
 
 T = typing.TypeVar("T")
@@ -58,8 +57,17 @@ def _identity(value: Any) -> Any:
     return value
 
 
-@cache
+_CONVERTERS: dict[tuple[type, bool], tuple[tuple[str, Convert], ...]] = {}
+
+
 def _converters(shape: type, outward: bool) -> tuple[tuple[str, Convert], ...]:
+    known = _CONVERTERS.get((shape, outward))
+    if known is None:
+        known = _CONVERTERS[shape, outward] = _made(shape, outward)
+    return known
+
+
+def _made(shape: type, outward: bool) -> tuple[tuple[str, Convert], ...]:
     hints = typing.get_type_hints(shape)
     return tuple((field.name, _converter(hints[field.name], outward)) for field in dataclasses.fields(shape))
 

@@ -1,0 +1,124 @@
+"""Every event in every format comes back as it was; unknown bytes raise UnknownEvent."""
+
+import types
+import typing
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.codec import NEWEST, TAGGED, Codec, document_of_event, wire_schemas
+from schemas.errors import UnknownEvent
+from schemas.events import ClockTicked, Event
+from schemas.state import Snapshot, encode_value
+
+IDS = {(schema.event, schema.version): 100 + index for index, schema in enumerate(wire_schemas())}
+CODECS = {"avro": Codec(), "json": Codec(format="json"), "confluent": Codec(registry_ids=IDS)}
+# JSON shows instants as ISO 8601: the years 1970 to 2100.
+INSTANTS = st.integers(0, 4_102_444_800_000_000)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+SCALARS: dict[Any, st.SearchStrategy[Any]] = {
+    int: INTEGERS, float: st.floats(allow_nan=False, allow_infinity=False), str: TEXTS, bool: st.booleans(),
+    bytes: st.binary(max_size=12),
+}  # fmt: skip
+STATE_VALUES = st.dictionaries(TEXTS, st.integers(-(2**53), 2**53), max_size=3).map(encode_value)
+
+
+def of_hint(name: str, hint: Any) -> st.SearchStrategy[Any]:
+    """Values of an annotation, as the schema of a class reads it."""
+    if hint is int and name.endswith("_at"):
+        return INSTANTS
+    if hint in SCALARS:
+        return SCALARS[hint]
+    if is_dataclass(hint):
+        return instances(typing.cast(type, hint))
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return st.lists(of_hint("", inner[0]), max_size=3).map(tuple)
+    if origin is dict:
+        return st.dictionaries(TEXTS, of_hint("", inner[1]), max_size=3)
+    assert origin in (types.UnionType, typing.Union), hint
+    return st.one_of(st.none(), *(of_hint(name, option) for option in inner if option is not type(None)))
+
+
+def instances(shape: type) -> st.SearchStrategy[Any]:
+    hints = typing.get_type_hints(shape)
+    values = {field.name: of_hint(field.name, hints[field.name]) for field in fields(shape)}
+    if shape is Snapshot:
+        values["value"] = STATE_VALUES
+    return st.builds(shape, **values)
+
+
+TICK = ClockTicked(
+    event_id="e", occurred_at=1_790_000_000_000_001, worker="w", topic="t", partition=0, control_offset=3
+)
+
+
+@pytest.mark.parametrize("form", CODECS)
+@pytest.mark.parametrize("name", TAGGED)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_an_event_comes_back_as_it_was(name: str, form: str, data: st.DataObject) -> None:
+    event: Event | Snapshot = data.draw(instances(TAGGED[name]))
+    codec = CODECS[form]
+    value = codec.encode(event)
+    decoded = codec.decode(value)
+    assert decoded == event
+    assert codec.encode(decoded) == value
+
+
+def test_reading_needs_no_configuration() -> None:
+    assert CODECS["json"].decode(CODECS["avro"].encode(TICK)) == TICK
+    assert CODECS["avro"].decode(CODECS["json"].encode(TICK)) == TICK
+    assert CODECS["confluent"].decode(CODECS["avro"].encode(TICK)) == TICK
+
+
+def test_the_header_names_the_format() -> None:
+    assert CODECS["avro"].encode(TICK).startswith(b"\xc3\x01")
+    assert CODECS["confluent"].encode(TICK)[:5] == b"\0" + IDS["ClockTicked", NEWEST["ClockTicked"]].to_bytes(4, "big")
+    assert CODECS["json"].encode(TICK).startswith(b"{")
+
+
+def test_people_read_instants_in_iso_8601() -> None:
+    document = document_of_event(TICK)
+    assert (document["event"], document["version"]) == ("ClockTicked", NEWEST["ClockTicked"])
+    assert document["occurred_at"] == "2026-09-21T14:13:20.000001Z"
+
+
+def test_every_fingerprint_is_its_own() -> None:
+    headers = [schema.header for schema in wire_schemas()]
+    assert len(set(headers)) == len(headers)
+    assert {len(header) for header in headers} == {10}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\xc3\x01", id="header cut"),
+        pytest.param(b"\xc3\x01" + b"\xab" * 8 + b"rest", id="unknown fingerprint"),
+        pytest.param(b"\0\0\0\0\1rest", id="Confluent framing without a registry"),
+        pytest.param(b"plain text", id="no format of ours"),
+        pytest.param(b'{"event": "NeverHeardOf", "version": 1}', id="unknown event"),
+        pytest.param(b'{"event": "ClockTicked"}', id="no version"),
+        pytest.param(b'{"event": ["ClockTicked"], "version": 1}', id="event is no name"),
+        pytest.param(b"{}", id="untagged"),
+    ],
+)
+def test_unknown_bytes_raise_unknown_event(value: bytes) -> None:
+    with pytest.raises(UnknownEvent):
+        CODECS["avro"].decode(value)
+
+
+def test_an_unknown_registry_id_raises_unknown_event() -> None:
+    with pytest.raises(UnknownEvent, match="00ffffffff"):
+        CODECS["confluent"].decode(b"\0\xff\xff\xff\xffrest")
+
+
+def test_a_newer_version_raises_unknown_event() -> None:
+    newer = CODECS["json"].encode(TICK).replace(b'"version":1', b'"version":99')
+    with pytest.raises(UnknownEvent, match="ClockTicked version 99 is newer than this Turnout; upgrade"):
+        CODECS["avro"].decode(newer)

@@ -7,16 +7,19 @@ Probing every 5 s found a recovery within 23 s at worst over 2,000 simulated out
 import random
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from agents.execution.outcome import Outcome, Succeeded
 from schemas.catalog import Deployment
 from schemas.events import ProbeEvent, ProbeFailed, ProbeSucceeded
+from schemas.failures import Failure
 from schemas.policy import CircuitPolicy
 from schemas.state import CircuitState
 from schemas.units import MICROS_PER_S
 
 MAX_PROBE_S = 10.0
+# An answer to one token that says it is too few, or holds none, comes from a provider that lives.
+ALIVE = frozenset({Failure.INVALID_REQUEST, Failure.EMPTY_COMPLETION})
 
 
 class ProbeCaller(Protocol):
@@ -51,11 +54,11 @@ async def probe(
 ) -> ProbeEvent:  # fmt: skip
     """One probe as an event; its id names the worker and the moment."""
     outcome = await caller.probe(deployment, timeout_s=min(MAX_PROBE_S, policy.probe_interval_s or MAX_PROBE_S))
-    origin = {
+    origin: dict[str, Any] = {
         "event_id": f"{worker}/{deployment.id}/probe/{now}", "occurred_at": now, "worker": worker,
         "deployment": deployment.id, "provider": deployment.provider, "circuit_epoch": circuit.epoch,
         "latency_ms": outcome.latency_ms, "http_status": outcome.http_status, "jitter": rng.uniform(-1.0, 1.0),
     }  # fmt: skip
-    if isinstance(outcome, Succeeded):
+    if isinstance(outcome, Succeeded) or outcome.failure in ALIVE:
         return ProbeSucceeded(**origin)
     return ProbeFailed(**origin, failure=outcome.failure.value)

@@ -7,7 +7,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -16,104 +16,15 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
+from schemas.chat_avro import decode_response
 from schemas.errors import OperationError
 from schemas.ids import DEFAULT_TENANT
+from streams.answers import DEDUP_WINDOW_MS, Chunk, ChunkOrder, Sent, first_answer, header_of
 from streams.reader import group_less, partitions_of, read_to_end
 
-DEDUP_WINDOW_MS = 600_000
 # Final answer and last chunk stand in two topics and may arrive in either order.
 LAST_CHUNK_WAIT_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """A request as it was published. `timestamp_ms`: the broker's. `tenant` is None where its topic decides it."""
-
-    request_id: str
-    tenant: str | None
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    repeatable: bool
-
-    @property
-    def source(self) -> str:
-        return f"{self.topic}-{self.partition}-{self.offset}"
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of a stream. `restart`: it begins anew; drop the text of every chunk before it.
-
-    `body`: the OpenAI chunk, or the whole final answer (then `last`) where the stream itself did not end.
-    """
-
-    body: dict[str, Any]
-    run: int
-    attempt: int
-    sequence: int
-    last: bool
-    restart: bool
-
-    @property
-    def text(self) -> str:
-        """The text that this chunk adds."""
-        choice = next(iter(self.body.get("choices") or ()), {})
-        part = choice.get("delta") or choice.get("message") or {}
-        return part.get("content") or ""
-
-
-@dataclass(slots=True)
-class ChunkOrder:
-    """The reader's rule: only the highest (run, attempt) counts, and every sequence number once."""
-
-    place: tuple[int, int] | None = None
-    sequence: int = -1
-
-    def take(self, body: dict[str, Any]) -> Chunk | None:
-        """The chunk, or None where it belongs to an attempt that was given up or was seen before."""
-        routing = body.get("routing") or {}
-        place, sequence = (int(routing.get("run", 0)), int(routing.get("attempt", 0))), int(routing.get("sequence", 0))
-        if self.place is not None and (place < self.place or (place == self.place and sequence <= self.sequence)):
-            return None
-        restart = self.place is not None and place > self.place
-        self.place, self.sequence = place, sequence
-        return Chunk(body, *place, sequence, bool(routing.get("last")), restart)
-
-
-def header_of(record: ConsumerRecord, name: str) -> str | None:
-    """The first header of that name as text."""
-    return next((value.decode("utf-8", "replace") for key, value in record.headers if key == name and value), None)
-
-
-def first_answer(records: Iterable[ConsumerRecord], sent: Sent | None) -> ConsumerRecord | None:
-    """The final answer of a request among records with its id, in log order: the first that is its own.
-
-    An earlier publication of the same id answers it too (Turnout gives no second answer), unless that answer was a
-    retryable error that stood there before the request. Without `sent` the first record is the answer.
-    """
-    for record in records:
-        if sent is None or _answers(record, sent):
-            return record
-    return None
-
-
-def _answers(record: ConsumerRecord, sent: Sent) -> bool:
-    source = header_of(record, "turnout-source")
-    if source == sent.source:
-        return True
-    if source is not None and source.rsplit("-", 2)[0] != sent.topic:
-        return False
-    tenant = header_of(record, "turnout-tenant")
-    if sent.tenant is not None and tenant is not None and tenant != sent.tenant:
-        return False
-    after = record.timestamp >= sent.timestamp_ms
-    return after or (header_of(record, "turnout-retryable") != "true" and _within_window(record, sent))
-
-
-def _within_window(record: ConsumerRecord, sent: Sent) -> bool:
-    return bool(record.timestamp >= sent.timestamp_ms - DEDUP_WINDOW_MS)
+METADATA_TRIES, METADATA_WAIT_S = 10, 0.1
 
 
 @dataclass(slots=True)
@@ -150,7 +61,7 @@ class TurnoutClient:
         except KafkaConnectionError:
             await producer.stop()
             raise OperationError(
-                f"No Kafka broker answers at {self._servers}; start one (`turnout up`) or correct kafka.bootstrap_servers."
+                f"No Kafka broker answers at {self._servers}; start one (`turnout up`) or correct bootstrap_servers."
             ) from None
         self._producer = producer
         self._stack.push_async_callback(producer.stop)
@@ -202,7 +113,7 @@ class TurnoutClient:
     async def answer(self, request_id: str, timeout_s: float = 120.0, *, topic: str | None = None) -> dict[str, Any]:
         """The first final answer of a request, whatever else stands in the topic; also an error answer.
 
-        Works for requests of other clients too, while the topic keeps their answers. Raises OperationError on a timeout.
+        Works for requests of other clients too, while the topic keeps their answers. Raises OperationError when late.
         """
         return await self._in_time(self._answer(request_id, topic), request_id, timeout_s)
 
@@ -220,7 +131,7 @@ class TurnoutClient:
     ) -> AsyncIterator[Chunk]:  # fmt: skip
         """Send with `stream: true` and yield chunks; one with `restart` means: drop all text before it.
 
-        The chunk with `last` ends it. A final answer without one (an error before the stream, say) becomes the last chunk.
+        The chunk with `last` ends it. A final answer without one (an error before the stream) becomes the last chunk.
         Raises OperationError when it does not end within `timeout_s`.
         """
         await self._read(self._sibling(self._requests(topic), "chunks"))
@@ -272,8 +183,8 @@ class TurnoutClient:
         if sent is None or sent.repeatable:
             # An answer from before our reader began may count: the id was published before.
             known = {(record.partition, record.offset) for record in waiting.records}
-            earlier = [r for r in await self._earlier(responses, request_id, sent) if (r.partition, r.offset) not in known]
-            waiting.records[:0] = earlier
+            earlier = await self._earlier(responses, request_id, sent)
+            waiting.records[:0] = [record for record in earlier if (record.partition, record.offset) not in known]
         while True:
             waiting.arrived.clear()
             record = first_answer(waiting.records, sent)
@@ -294,7 +205,7 @@ class TurnoutClient:
             starts: dict[TopicPartition, int] = {}
             if sent is not None:
                 partitions = [partition for partition in partitions if partition.partition == sent.partition]
-                since = {partition: sent.timestamp_ms - DEDUP_WINDOW_MS for partition in partitions}
+                since = dict.fromkeys(partitions, sent.timestamp_ms - DEDUP_WINDOW_MS)
                 for partition, found in (await consumer.offsets_for_times(since)).items():
                     if found is not None:
                         starts[partition] = found.offset
@@ -335,10 +246,13 @@ class TurnoutClient:
 
 
 async def existing_partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All partitions of a topic. Raises OperationError at once when it does not exist."""
-    if topic not in await consumer.topics():
-        raise OperationError(f"Topic {topic} does not exist; run `turnout topics create`.")
-    return await partitions_of(consumer, topic)
+    """All partitions of a topic. Raises OperationError within a second when it does not exist."""
+    for _ in range(METADATA_TRIES):
+        if topic in await consumer.topics():
+            return await partitions_of(consumer, topic)
+        # A broker shows a topic a moment after it said that it had created it.
+        await asyncio.sleep(METADATA_WAIT_S)
+    raise OperationError(f"Topic {topic} does not exist; run `turnout topics create`.")
 
 
 def _drained(records: list[ConsumerRecord]) -> list[ConsumerRecord]:
@@ -349,9 +263,11 @@ def _drained(records: list[ConsumerRecord]) -> list[ConsumerRecord]:
 
 def _decoded(record: ConsumerRecord) -> dict[str, Any]:
     try:
+        if header_of(record, "content-type") == "avro/binary":
+            return decode_response(record.value)
         return dict(orjson.loads(record.value))
     except (orjson.JSONDecodeError, TypeError, ValueError):
-        raise OperationError("The answer is not a JSON object; send the request with content-type application/json.") from None
+        raise OperationError("The answer is not a JSON object; send the request as application/json.") from None
 
 
 def _late(request_id: str, timeout_s: float) -> OperationError:

@@ -51,7 +51,7 @@ class Owned:
     @property
     def caught_up(self) -> bool:
         """Our own marker is folded. Before it, a cursor of ours could skip what the former owner wrote last."""
-        return self.projection.covered >= self.epoch
+        return bool(self.projection.covered >= self.epoch)
 
 
 class Projector:

@@ -30,7 +30,8 @@ class WorkerPages:
         yield GaugeMetricFamily("turnout_uptime_seconds", "Since start.", time.monotonic() - self._started)
         if worker.tasks is not None:
             yield GaugeMetricFamily("turnout_requests_in_flight", "Requests under way.", worker.tasks.count)
-            yield CounterMetricFamily("turnout_requests_completed", "Requests served to their end.", worker.tasks.completed)
+            completed = worker.tasks.completed
+            yield CounterMetricFamily("turnout_requests_completed", "Requests served to their end.", completed)
         if worker.projector is not None:
             yield CounterMetricFamily("turnout_events_folded", "Events folded.", worker.projector.events)
             paused = sum(1 for owned in worker.projector.owned.values() if owned.paused)
@@ -58,7 +59,7 @@ class WorkerPages:
 
     async def metrics(self, _: web.Request) -> web.Response:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         return web.Response(body=generate_latest(registry), headers={"Content-Type": "text/plain; version=0.0.4"})
 
 

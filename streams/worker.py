@@ -30,6 +30,7 @@ from schemas.state import Snapshot, WorkerLoad, encode_value
 from schemas.units import MICROS_PER_S
 from streams.apply import apply_if_none
 from streams.clock import BrokerClock
+from streams.codecs import codec_of
 from streams.consumer import SafeApp, safe_app
 from streams.control import ControlLog, follow_control
 from streams.eventlog import KafkaEventLog
@@ -40,7 +41,6 @@ from streams.partitioner import partition_of
 from streams.producer import Producer
 from streams.projector import Projector
 from streams.reader import group_less
-from streams.registry import register_schemas
 from streams.router_app import RequestTasks, route_requests
 from streams.settings import Settings
 from streams.topics import Topics, topics_of, verify_topics
@@ -77,11 +77,7 @@ class Worker:
         """Start everything; returns when both apps joined their groups. Raises the first error."""
         kafka = self.settings.kafka
         await verify_topics(self.topics, kafka.bootstrap_servers)
-        if kafka.schema_registry_url:
-            ids = await register_schemas(kafka.schema_registry_url, kafka.topic_prefix)
-            self._codec = Codec(kafka.event_format, ids)
-        else:
-            self._codec = Codec(kafka.event_format)
+        self._codec = await codec_of(kafka)
         state_reader = await self._follow_state()
         await self._follow_control()
         credentials = Credentials()

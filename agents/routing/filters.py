@@ -1,0 +1,164 @@
+"""Why a deployment is left out: what is wrong with it now (availability), and what it cannot do at all (capability)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from agents.routing.compiled import Compiled
+from agents.routing.estimates import reserve, tokens_needed
+from agents.routing.learned import MINUTE
+from agents.routing.view import RoutingView
+from schemas.requests import ChatRequest
+from schemas.state import CircuitState
+from schemas.units import usd_to_nano
+
+
+class Reason(StrEnum):
+    """Codes of exclusions, as events carry them."""
+
+    BUDGET = "budget"
+    SWITCHED_OFF = "switched_off"
+    OUT_OF_SERVICE = "out_of_service"
+    TRIED = "tried"
+    CIRCUIT_OPEN = "circuit_open"
+    HALF_OPEN_BUSY = "half_open_busy"
+    COOLING = "cooling"
+    UNHEALTHY = "unhealthy"
+    CONCURRENCY = "concurrency"
+    RATE_LIMIT = "rate_limit"
+    REGION = "region"
+    MODEL = "model"
+    DENIED = "denied"
+    NOT_ALLOWED = "not_allowed"
+    TOOLS = "tools"
+    VISION = "vision"
+    JSON_SCHEMA = "json_schema"
+    STREAMING = "streaming"
+    CONTEXT = "context"
+    MAX_COST = "max_cost"
+    DEADLINE = "deadline"
+    MIN_QUALITY = "min_quality"
+    TIER = "tier"
+
+
+RELAXATION = (Reason.REGION, Reason.MIN_QUALITY, Reason.TIER, Reason.RATE_LIMIT)
+"""What the emergency tier gives up, one after the other; nothing else is ever given up."""
+ASLEEP = frozenset((Reason.CIRCUIT_OPEN, Reason.HALF_OPEN_BUSY, Reason.COOLING, Reason.UNHEALTHY))
+"""What may be woken for one call at a time when nobody else is left."""
+Blocked = dict[int, tuple[Reason, int]]
+"""Position -> reason and until when (microseconds, 0 if open-ended)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """`blocked`: cannot be called. `full`: at a rate limit by our own count, which the emergency tier ignores."""
+
+    blocked: Blocked
+    full: Blocked
+
+
+def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int], now: int) -> Unavailable:
+    """The first reason of each deployment that cannot be called now. `closed`: positions without a budget, until."""
+    blocked: Blocked = {position: (Reason.BUDGET, until) for position, until in closed.items()}
+    position_of = compiled.position
+    for names, reason in (
+        (view.inforce.switched_off, Reason.SWITCHED_OFF),
+        (view.out_of_service, Reason.OUT_OF_SERVICE),
+        (view.tried, Reason.TRIED),
+    ):
+        for name in names:
+            position = position_of.get(name)
+            if position is not None:
+                blocked.setdefault(position, (reason, 0))
+    probing = view.inforce.configuration.circuit.probe_interval_s > 0
+    circuit_of = view.circuits.get
+    for position, circuit in enumerate(map(circuit_of, compiled.ids)):
+        if circuit is not None and circuit.status != "closed" and position not in blocked:
+            found = _of_circuit(circuit, compiled.ids[position] in view.trials, probing, now)
+            if found:
+                blocked[position] = found
+    for name, until in view.cooling.items():
+        position = position_of.get(name)
+        if until > now and position is not None:
+            blocked.setdefault(position, (Reason.COOLING, until))
+    for position in compiled.learned.unhealthy:
+        circuit = circuit_of(compiled.ids[position])
+        if circuit is None or circuit.forced != "closed":
+            blocked.setdefault(position, (Reason.UNHEALTHY, 0))
+    flying = view.in_flight.get
+    at_limit = [position for position, name, room in compiled.learned.room if flying(name, 0) >= room]
+    return Unavailable(blocked, _full(compiled, view, at_limit, blocked, now) if at_limit else {})
+
+
+def _of_circuit(circuit: CircuitState, trial: bool, probing: bool, now: int) -> tuple[Reason, int] | None:
+    if circuit.forced == "closed":
+        return None
+    # Only a probe half-opens a circuit. Its time matters where probing is off: then it admits trials as half-open does.
+    if circuit.status == "open" and (probing or circuit.forced or circuit.open_until > now):
+        return Reason.CIRCUIT_OPEN, 0 if circuit.forced or circuit.open_until <= now else circuit.open_until
+    return (Reason.HALF_OPEN_BUSY, 0) if trial else None
+
+
+def _full(compiled: Compiled, view: RoutingView, at_limit: list[int], blocked: Blocked, now: int) -> Blocked:
+    """Adds the positions at their concurrency limit to `blocked`; returns those at a limit of this minute."""
+    full: Blocked = {}
+    for position in at_limit:
+        concurrency = compiled.limits[position].concurrency
+        if concurrency and view.in_flight.get(compiled.ids[position], 0) >= concurrency:
+            blocked.setdefault(position, (Reason.CONCURRENCY, 0))
+        else:
+            full[position] = Reason.RATE_LIMIT, now - now % MINUTE + MINUTE
+    return full
+
+
+def capability(compiled: Compiled, position: int, request: ChatRequest) -> Reason | None:
+    """What the model lacks for the request, or the caller forbids. Never relaxed."""
+    deployment, model = compiled.deployments[position], compiled.models[position]
+    routing = request.routing
+    if routing.deny and _matches(routing.deny, deployment.provider, model.id, deployment.id):
+        return Reason.DENIED
+    if routing.allow is not None and not _matches(routing.allow, deployment.provider, model.id, deployment.id):
+        return Reason.NOT_ALLOWED
+    for need in (Reason.TOOLS, Reason.VISION, Reason.JSON_SCHEMA, Reason.STREAMING):
+        if need.value in request.needs and need.value not in model.capabilities:
+            return need
+    return None
+
+
+def preferences(compiled: Compiled, position: int, request: ChatRequest, quality: float) -> tuple[Reason, ...]:
+    """What the caller asked for and the emergency tier may give up, in the order of RELAXATION."""
+    routing = request.routing
+    missed = []
+    if routing.region and compiled.deployments[position].region != routing.region:
+        missed.append(Reason.REGION)
+    if routing.min_quality is not None and quality < routing.min_quality:
+        missed.append(Reason.MIN_QUALITY)
+    if routing.tier and compiled.models[position].tier != routing.tier:
+        missed.append(Reason.TIER)
+    return tuple(missed)
+
+
+def _matches(patterns: list[str], provider: str, model: str, deployment: str) -> bool:
+    name = f"{provider}/{model}"
+    return any(pattern == deployment or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def unfit(
+    compiled: Compiled, capable: list[int], smallest_window: int, request: ChatRequest, size_in: int,
+    remaining_ms: float,
+) -> dict[int, Reason]:  # fmt: skip
+    """Capable positions that are too small, too dear or too slow for this very request. Never relaxed."""
+    found: dict[int, Reason] = {}
+    if compiled.learned.slowest_p95_ms > remaining_ms:
+        facts = compiled.learned.facts
+        found.update((p, Reason.DEADLINE) for p in capable if facts[p].p95_ms > remaining_ms)
+    if request.routing.max_cost_usd is not None:
+        most = usd_to_nano(request.routing.max_cost_usd)
+        found.update((p, Reason.MAX_COST) for p in capable if reserve(compiled, p, request, size_in) > most)
+    # Only a request that could be too long is measured against each window.
+    if size_in + (request.max_tokens or 0) + 1_000 > smallest_window:
+        for p in capable:
+            if tokens_needed(compiled, p, request, size_in) > compiled.window[p]:
+                found[p] = Reason.CONTEXT
+    return found

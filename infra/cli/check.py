@@ -1,0 +1,183 @@
+"""`turnout check`: reads the configuration, names every problem with its line, touches nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from infra.cli.options import Config, say
+
+if TYPE_CHECKING:
+    import yaml
+
+    from streams.settings import Settings
+
+PERIOD_DAYS = {"hour": 1, "day": 1, "week": 7, "month": 31}
+MARGIN_DAYS = 7
+# Above this a broker spends seconds on elections alone.
+MANY_PARTITIONS = 4_000
+LONGEST_TOPIC_NAME = 249
+
+
+def check(config: Config = None) -> None:
+    """Read the configuration and name every problem with its line; nothing is contacted or changed.
+
+    \b
+    Example:
+      turnout check --config turnout.yaml
+    """
+    from schemas.errors import ConfigurationError
+    from streams.settings import load_settings, settings_file
+
+    file = settings_file(config)
+    settings: Settings | None = None
+    problems: list[str] = []
+    try:
+        settings = load_settings(file)
+    except ConfigurationError as error:
+        problems += error.problems
+    root = _root(file)
+    problems += missing_credentials(file, root)
+    problems += cross_problems(settings, file, root)
+    if problems:
+        for problem in dict.fromkeys(problems):
+            say(problem)
+        raise typer.Exit(2)
+    assert settings is not None
+    for warning in warnings(settings):
+        say(f"warning: {warning}")
+    catalog, kafka = settings.catalog, settings.kafka
+    typer.echo(
+        f"ok: {file or 'defaults and environment'}: {_count(len(catalog.models), 'model')}, "
+        f"{_count(len(catalog.deployments), 'deployment')}, {_count(len(settings.budgets), 'budget')}, "
+        f"{_count(len(settings.sla), 'SLA target')}, {_count(len(settings.tenants), 'tenant')}; "
+        f"topics {kafka.topic_prefix}* with {_count(kafka.partitions, 'partition')} at {kafka.bootstrap_servers}"
+    )
+
+
+def missing_credentials(file: Path | None, root: "yaml.Node | None") -> list[str]:
+    """One sentence for each `api_key` of the file that leads to no usable key."""
+    from agents.execution.credentials import Credentials
+    from schemas.errors import ConfigurationError
+
+    credentials, found = Credentials(), []
+    for value, line in _values(root, "api_key"):
+        # Anything else is named by the settings themselves, and never shown.
+        if value.startswith(("env:", "file:")):
+            try:
+                credentials.key(value)
+            except ConfigurationError as error:
+                found += [f"{file}:{line}: {problem}" for problem in error.problems]
+    return found
+
+
+def cross_problems(settings: "Settings | None", file: Path | None, root: "yaml.Node | None") -> list[str]:
+    """What no single key shows. Retention is checked in a file with other mistakes too."""
+    found = []
+    periods = [value for value, _ in _values(_child(root, "budgets"), "period")]
+    retention, line = next(iter(_values(_child(root, "kafka"), "event_retention_days")), (None, 0))
+    days = int(retention) if retention and retention.isdigit() else 40
+    where = f"{file}:{line}" if line else str(file or "environment")
+    if settings is not None:
+        periods, days = [budget.period for budget in settings.budgets], settings.kafka.event_retention_days
+    needed = max((PERIOD_DAYS.get(period, 0) for period in periods), default=0) + MARGIN_DAYS
+    if periods and days < needed:
+        found.append(
+            f"{where}: kafka.event_retention_days is {days} and the longest budget period needs {needed} "
+            f"(its days + {MARGIN_DAYS}); raise it"
+        )
+    return found if settings is None else found + _consistency(settings, file, root)
+
+
+def _consistency(settings: "Settings", file: Path | None, root: "yaml.Node | None") -> list[str]:
+    found = []
+    subjects = [budget.subject for budget in settings.budgets]
+    for index, (budget, subject) in enumerate(zip(settings.budgets, subjects, strict=True)):
+        where = _item(file, root, "budgets", index)
+        if subject in subjects[:index]:
+            found.append(f"{where}: budgets.{index} has the scope and period of an earlier one; remove one")
+        kind, _, name = budget.scope.partition(":")
+        if kind == "deployment" and name not in settings.catalog.deployment_by_id:
+            found.append(f"{where}: budgets.{index}.scope names the deployment {name}, which the catalog does not hold")
+    for field in ("id", "topic"):
+        values = [getattr(tenant, field) for tenant in settings.tenants]
+        for index, value in enumerate(values):
+            if value and value in values[:index]:
+                where = _item(file, root, "tenants", index)
+                found.append(f"{where}: tenants.{index}.{field} is {value}, which an earlier tenant has; use another")
+    from streams.topics import topics_of
+
+    longest = max(topics_of(settings).all(), key=len)
+    if len(longest) > LONGEST_TOPIC_NAME:
+        found.append(f"{_item(file, root, 'kafka')}: kafka.topic_prefix makes a topic of {len(longest)} letters, "
+                     f"and Kafka takes {LONGEST_TOPIC_NAME}; shorten it")  # fmt: skip
+    worker = settings.worker
+    if worker.drain_s >= worker.rebalance_timeout_s:
+        where = _item(file, root, "worker")
+        found.append(f"{where}: worker.drain_s must be below worker.rebalance_timeout_s; lower it")
+    return found
+
+
+def warnings(settings: "Settings") -> list[str]:
+    """What is allowed and seldom meant."""
+    from streams.topics import topics_of
+
+    found = []
+    if not settings.catalog.deployments:
+        found.append("the catalog has no deployments, so every request gets an error answer; add some")
+    if settings.kafka.topic_prefix[-1] not in ".-_":
+        found.append(f"kafka.topic_prefix {settings.kafka.topic_prefix} ends in no separator; `llm.` is usual")
+    total = settings.kafka.partitions * len(topics_of(settings).all())
+    if total > MANY_PARTITIONS:
+        found.append(f"all topics together have {total} partitions, more than a broker likes; lower kafka.partitions")
+    return found
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
+def _root(file: Path | None) -> "yaml.Node | None":
+    import yaml
+
+    if file is None:
+        return None
+    try:
+        node: Any = yaml.compose(file.read_text(), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
+    return node  # type: ignore[no-any-return]
+
+
+def _child(node: "yaml.Node | None", name: str) -> "yaml.Node | None":
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == name), None)
+    return None
+
+
+def _values(node: "yaml.Node | None", name: str) -> Iterator[tuple[str, int]]:
+    """Every scalar under a key of that name, with its line from 1."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == name and isinstance(value, yaml.ScalarNode):
+                yield value.value, value.start_mark.line + 1
+            else:
+                yield from _values(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _values(item, name)
+
+
+def _item(file: Path | None, root: "yaml.Node | None", section: str, index: int | None = None) -> str:
+    """`FILE:LINE` of a section or of an item of its list."""
+    import yaml
+
+    node = _child(root, section)
+    if index is not None and isinstance(node, yaml.SequenceNode) and index < len(node.value):
+        node = node.value[index]
+    return f"{file}:{node.start_mark.line + 1}" if node is not None else str(file or "environment")

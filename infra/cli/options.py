@@ -1,0 +1,105 @@
+"""What commands share: options, settings, output, and one way to run asynchronous work."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from schemas.codec import Codec
+    from streams.settings import Settings
+
+T = TypeVar("T")
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The configuration; TURNOUT_CONFIG or ./turnout.yaml by default."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def settings_of(config: Path | None) -> "Settings":
+    """The settings of a command. Raises ConfigurationError."""
+    from streams.settings import load_settings, settings_file
+
+    return load_settings(settings_file(config))
+
+
+async def codec_of(settings: "Settings") -> "Codec":
+    """The codec that the settings name; asks the schema registry where there is one."""
+    from schemas.codec import Codec
+
+    kafka = settings.kafka
+    if kafka.schema_registry_url is None:
+        return Codec(kafka.event_format)
+    from streams.registry import register_schemas
+
+    return Codec(kafka.event_format, await register_schemas(kafka.schema_registry_url, kafka.topic_prefix))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end. Raises OperationError in place of a failed connection to Kafka."""
+    from aiokafka.errors import KafkaConnectionError, KafkaError
+
+    from schemas.errors import OperationError
+
+    try:
+        return asyncio.run(work)
+    except KafkaConnectionError:
+        raise OperationError(
+            "No Kafka broker answers; start one (`turnout up`) or correct kafka.bootstrap_servers."
+        ) from None
+    except KafkaError as error:
+        raise OperationError(f"Kafka refused the operation ({type(error).__name__}); see the broker's log.") from None
+
+
+def quiet_logs() -> None:
+    """Warnings and errors only, on stderr: stdout is for results."""
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    # aiokafka's own words repeat what our sentence says.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # asyncio names tasks and transports, not what to do.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def print_json(document: Any, *, indent: bool = False) -> None:
+    """One JSON document on stdout; a line of its own unless indented."""
+    import orjson
+
+    option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    typer.echo(orjson.dumps(document, option=option, default=_shown).decode())
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(type(value).__name__)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout. Nothing is cut off: a file or a pipe gets as wide a line as it needs."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    width = None if sys.stdout.isatty() else 10_000
+    Console(file=sys.stdout, width=width, highlight=False).print(table)
+
+
+def say(message: str) -> None:
+    """A message for people, on stderr."""
+    typer.echo(message, err=True)

@@ -1,0 +1,42 @@
+"""The logs of control and state, read once to their present end."""
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+    from schemas.codec import Codec
+    from streams.control import ControlLog
+    from streams.settings import Settings
+    from streams.view import StateView
+
+
+async def read_control(consumer: "AIOKafkaConsumer", settings: "Settings", codec: "Codec") -> "ControlLog":
+    """Every state of the control log. Raises OperationError when the topic does not exist."""
+    from schemas.events import Event
+    from streams.client import existing_partitions
+    from streams.control import ControlLog
+    from streams.reader import read_to_end
+
+    control = ControlLog()
+    partitions = await existing_partitions(consumer, f"{settings.kafka.topic_prefix}control")
+    async for record in read_to_end(consumer, partitions):
+        control.put(record.offset, cast(Event, codec.decode(record.value)))
+    return control
+
+
+async def read_state(consumer: "AIOKafkaConsumer", settings: "Settings", codec: "Codec") -> "StateView":
+    """The newest snapshots. Raises OperationError when the topic does not exist."""
+    from schemas.state import Snapshot
+    from streams.client import existing_partitions
+    from streams.reader import read_to_end
+    from streams.view import StateView
+
+    view = StateView()
+    partitions = await existing_partitions(consumer, f"{settings.kafka.topic_prefix}state")
+    async for record in read_to_end(consumer, partitions):
+        if record.value is None:
+            view.forget(record.key.decode())
+        else:
+            view.put(cast(Snapshot, codec.decode(record.value)))
+    return view

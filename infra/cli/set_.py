@@ -1,0 +1,202 @@
+"""`turnout set`: single commands to the control log, checked against what is in force."""
+
+import math
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra.cli.options import Config, codec_of, run, settings_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from schemas.events import Event
+    from schemas.inforce import InForce
+
+app = typer.Typer(
+    help="Change one thing that is in force.\n\n\b\nExample:\n  turnout set budget tenant:acme day 200",
+    no_args_is_help=True, rich_markup_mode=None,
+)  # fmt: skip
+
+
+class Position(StrEnum):
+    """Where a circuit is held."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    AUTO = "auto"
+
+
+class Switch(StrEnum):
+    """Whether a deployment serves."""
+
+    OFF = "off"
+    ON = "on"
+
+
+class Period(StrEnum):
+    """UTC; weeks start on Monday."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class AtLimit(StrEnum):
+    """What happens when a budget is used up."""
+
+    REJECT = "reject"
+    LOCAL_ONLY = "local_only"
+
+
+Make = Callable[["InForce", dict[str, Any]], "Event"]
+
+
+@app.command("budget")
+def budget(
+    scope: Annotated[str, typer.Argument(help="global, tenant:T, provider:P or deployment:D")],
+    period: Annotated[Period, typer.Argument(help="The UTC period.")],
+    usd: Annotated[float, typer.Argument(min=0, help="The limit in US dollars.")],
+    at_limit: Annotated[AtLimit | None, typer.Option(help="At the limit; as it is by default.")] = None,
+    config: Config = None,
+) -> None:
+    """Set the limit of a budget, or make a new one.
+
+    \b
+    Example:
+      turnout set budget tenant:acme day 200 --at-limit reject
+    """
+
+    def make(inforce: "InForce", origin: dict[str, Any]) -> "Event":
+        from schemas.errors import ConfigurationError
+        from schemas.events import BudgetSet
+        from schemas.units import usd_to_nano
+
+        kind, _, name = scope.partition(":")
+        if scope != "global" and not (kind in ("tenant", "provider", "deployment") and name):
+            raise ConfigurationError(f"{scope} is no scope; use global, tenant:T, provider:P or deployment:D")
+        if not math.isfinite(usd):
+            raise ConfigurationError("The limit must be a number of US dollars")
+        catalog = inforce.configuration.catalog
+        if kind == "deployment":
+            known(name, catalog.deployment_by_id, "deployment")
+        if kind == "provider":
+            known(name, {deployment.provider for deployment in catalog.deployments}, "provider")
+        return BudgetSet(
+            **_origin(origin, f"budget/{scope}/{period}"), scope=scope, period=period.value,
+            limit_nano_usd=usd_to_nano(usd), at_limit=at_limit.value if at_limit else "",
+        )  # fmt: skip
+
+    _publish(config, make)
+
+
+@app.command("strategy")
+def strategy(
+    name: Annotated[str, typer.Argument(help="A selection strategy, such as cost or adaptive.")],
+    tenant: Annotated[str, typer.Option(help="For one tenant; for all by default.")] = "",
+    config: Config = None,
+) -> None:
+    """Set the selection strategy of a tenant, or of all.
+
+    \b
+    Example:
+      turnout set strategy cost --tenant acme
+    """
+
+    def make(inforce: "InForce", origin: dict[str, Any]) -> "Event":
+        from typing import get_args
+
+        from schemas.events import StrategySet
+        from schemas.policy import StrategyName
+
+        known(name, get_args(StrategyName), "strategy")
+        return StrategySet(**_origin(origin, f"strategy/{tenant}"), strategy=name, tenant=tenant)
+
+    _publish(config, make)
+
+
+@app.command("circuit")
+def circuit(
+    deployment: Annotated[str, typer.Argument(help="The deployment's id.")],
+    position: Annotated[Position, typer.Argument(help="auto gives it back to the fold.")],
+    config: Config = None,
+) -> None:
+    """Hold the circuit of a deployment open or closed, or release it.
+
+    \b
+    Example:
+      turnout set circuit openai-mini-eu open
+    """
+
+    def make(inforce: "InForce", origin: dict[str, Any]) -> "Event":
+        from schemas.events import CircuitForced
+
+        known(deployment, inforce.configuration.catalog.deployment_by_id, "deployment")
+        origin = _origin(origin, f"circuit/{deployment}")
+        return CircuitForced(**origin, deployment=deployment, position=position.value)
+
+    _publish(config, make)
+
+
+@app.command("deployment")
+def deployment(
+    deployment_id: Annotated[str, typer.Argument(metavar="ID", help="The deployment's id.")],
+    switch: Annotated[Switch, typer.Argument(help="off takes it out of service.")],
+    config: Config = None,
+) -> None:
+    """Take a deployment out of service, or put it back.
+
+    \b
+    Example:
+      turnout set deployment openai-mini-eu off
+    """
+
+    def make(inforce: "InForce", origin: dict[str, Any]) -> "Event":
+        from schemas.events import DeploymentSwitched
+
+        known(deployment_id, inforce.configuration.catalog.deployment_by_id, "deployment")
+        origin = _origin(origin, f"deployment/{deployment_id}")
+        return DeploymentSwitched(**origin, deployment=deployment_id, on=switch is Switch.ON)
+
+    _publish(config, make)
+
+
+def known(name: str, names: Any, what: str) -> None:
+    """Raises ConfigurationError with the closest names when `name` is not one of `names`."""
+    from difflib import get_close_matches
+
+    from schemas.errors import ConfigurationError
+
+    if name in names:
+        return
+    close = get_close_matches(name, list(names), n=3, cutoff=0.5)
+    if close:
+        raise ConfigurationError(f"No {what} {name} is in force; did you mean {' or '.join(close)}?")
+    if not names:
+        raise ConfigurationError(f"No {what} {name} is in force; publish a catalog with `turnout apply` first.")
+    raise ConfigurationError(f"No {what} {name} is in force; use one of {', '.join(sorted(names)[:20])}.")
+
+
+def _origin(origin: dict[str, Any], subject: str) -> dict[str, Any]:
+    return origin | {"event_id": f"{subject}/{origin['occurred_at']}"}
+
+
+def _publish(config: "Path | None", make: Make) -> None:
+    settings = settings_of(config)
+
+    async def publish() -> int:
+        from infra.cli.reading import read_control
+        from streams.apply import author, publish_control
+        from streams.clock import BrokerClock
+        from streams.reader import group_less
+
+        codec, clock = await codec_of(settings), BrokerClock()
+        async with group_less(settings.kafka.bootstrap_servers) as consumer:
+            inforce = (await read_control(consumer, settings, codec)).current
+        event = make(inforce, {"occurred_at": clock.now(), "worker": "", "author": author()})
+        return await publish_control(settings, codec, clock, [event])
+
+    typer.echo(f"published at control offset {run(publish())}")

@@ -1,0 +1,74 @@
+"""`turnout sink`: events into ClickHouse, and the SQL door where the engine is embedded."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra.cli.options import Config
+from streams.settings import Settings, load_settings, settings_file
+
+EMBEDDED = "chdb:"
+
+
+def sink(
+    config: Config = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what is assigned and replayed.")] = False,
+) -> None:
+    """Copy every event, snapshot and dead letter into ClickHouse, exactly once, until SIGTERM or Ctrl-C.
+
+    With sql.url `chdb:PATH` it also serves SQL over HTTP at sql.port.
+    Example: turnout sink --config turnout.yaml
+    """
+    from infra.processes import log_to, run_until_signal
+
+    log_to(logging.INFO if verbose else logging.WARNING, json=True)
+    settings = load_settings(settings_file(config))
+
+    async def main(stop: asyncio.Event) -> None:
+        with _warehouse(settings) as (client, engine):
+            async with contextlib.AsyncExitStack() as stack:
+                if engine is not None:
+                    from infra.sql.door import start_door
+
+                    await stack.enter_async_context(await start_door(engine, port=settings.sql.port))
+                await _copy(settings, client, stop)
+
+    run_until_signal(main)
+
+
+@contextlib.contextmanager
+def _warehouse(settings: Settings) -> Iterator[tuple[Any, Any]]:
+    """A migrated client, and the engine where it is embedded."""
+    from projections.clickhouse.migrate import migrate
+
+    if settings.sql.url.startswith(EMBEDDED):
+        from infra.sql.engine import Engine
+
+        with Engine(Path(settings.sql.url.removeprefix(EMBEDDED))) as engine:
+            with contextlib.closing(engine.client()) as client:
+                migrate(client)
+                yield client, engine
+        return
+    import clickhouse_connect
+
+    with contextlib.closing(clickhouse_connect.get_client(dsn=settings.sql.url)) as client:
+        migrate(client)
+        yield client, None
+
+
+async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
+    from projections.clickhouse.writer import Writer
+    from streams.codecs import codec_of
+    from streams.sink import Sink
+    from streams.topics import topics_of, verify_topics
+
+    kafka = settings.kafka
+    topics = topics_of(settings)
+    await verify_topics(topics, kafka.bootstrap_servers)
+    journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
+    await Sink(settings, topics, journal, await codec_of(kafka)).run(stop)

@@ -1,0 +1,84 @@
+"""`turnout sql`: asks the SQL door over HTTP and prints a table, or any format of ClickHouse."""
+
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.cli.options import Config, print_table, settings_of
+
+if TYPE_CHECKING:
+    import httpx
+
+    from streams.settings import Settings
+
+TABLE_FORMAT = "JSONCompact"
+_CODE = re.compile(r"^Code: \d+\. DB::Exception: ")
+_TAIL = re.compile(r"\s*\([A-Z_]+\)\s*(?:\(version [^)]*\)\)?)?\s*$|\s*\(version [^)]*\)\s*$")
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(metavar='"SELECT ..."', help="One statement; the database is turnout.")],
+    output: Annotated[
+        str | None, typer.Option("--format", help="JSON, JSONEachRow, CSVWithNames, TSV...; a table by default.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Ask the log in SQL.
+
+    \b
+    Example:
+      turnout sql "SELECT provider, sum(cost_usd) FROM tenant_costs GROUP BY provider"
+    """
+    answer = ask(settings_of(config), statement, output or TABLE_FORMAT)
+    # The statement's own FORMAT wins.
+    if output is None and answer.headers.get("X-ClickHouse-Format", TABLE_FORMAT) == TABLE_FORMAT and answer.content:
+        document = answer.json()
+        print_table([column["name"] for column in document["meta"]], document["data"])
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(answer.content)
+    sys.stdout.buffer.flush()
+
+
+def door_url(settings: "Settings") -> str:
+    """Where the SQL door listens: the embedded engine's on this machine, or the server's own."""
+    url = settings.sql.url
+    return f"http://127.0.0.1:{settings.sql.port}" if url.startswith("chdb:") else url
+
+
+def ask(
+    settings: "Settings", statement: str, output: str, parameters: dict[str, str] | None = None
+) -> "httpx.Response":
+    """The door's answer. Raises OperationError with ClickHouse's sentence, or that nobody answers."""
+    import httpx
+
+    from schemas.errors import OperationError
+
+    url = door_url(settings)
+    query = {"database": settings.sql.database, "default_format": output}
+    query |= {f"param_{name}": value for name, value in (parameters or {}).items()}
+    try:
+        # Without the environment's proxies: the embedded door is on this machine.
+        with httpx.Client(trust_env=False, timeout=httpx.Timeout(300.0, connect=5.0)) as client:
+            answer = client.post(url, params=query, content=statement.encode())
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        shown = re.sub(r"//[^@/]*@", "//", url)
+        raise OperationError(
+            f"No SQL door answers at {shown} ({type(error).__name__}); start it with `turnout up` or `turnout sink`, "
+            "or correct sql.url."
+        ) from None
+    if answer.status_code >= 400:
+        raise OperationError(sentence(answer.text) or f"The SQL door answered {answer.status_code}.")
+    return answer
+
+
+def sentence(text: str) -> str:
+    """ClickHouse's error as one sentence, without its code and version."""
+    line = " ".join(text.split())
+    line = _CODE.sub("", line)
+    previous = ""
+    while previous != line:
+        previous, line = line, _TAIL.sub("", line)
+    return f"{line.rstrip('.')}." if line else ""

@@ -1,0 +1,67 @@
+"""`turnout up`: everything on one machine, until Ctrl-C."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infra.cli.options import Config, say
+
+if TYPE_CHECKING:
+    from infra.local import Stack
+
+
+def up(
+    config: Config = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Add provider simulators and use their catalog instead of the file's.")
+    ] = False,
+    data: Annotated[Path, typer.Option(help="Where Kafka, SQL and logs are kept.")] = Path("data"),
+    kafka_port: Annotated[int, typer.Option(help="Kafka's port on loopback.")] = 9092,
+    simulators_port: Annotated[int, typer.Option(help="The provider simulators' port on loopback.")] = 9100,
+    seed: Annotated[int, typer.Option(help="Seed of the simulators.")] = 7,
+) -> None:
+    """Run Kafka, the topics, a worker and SQL on this machine; what dies is started again; Ctrl-C stops it cleanly.
+
+    \b
+    Example:
+      turnout up --simulate
+    """
+    from infra.local import Ports, local_stack
+    from streams.settings import load_settings, settings_file
+
+    file = settings_file(config)
+    settings = load_settings(file)
+    ports = Ports(kafka_port, settings.sql.port, settings.web.port, simulators_port)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    say("Starting Kafka, the worker and SQL ...")
+    with local_stack(data.absolute(), _document(file), ports, simulate=simulate, seed=seed) as stack:
+        _announce(stack, simulate)
+        while not stop.wait(1.0):
+            for name in stack.supervisor.revive():
+                say(f"The {name} ended and was started again; see {data / 'logs' / name}.log.")
+            if not stack.broker.running:
+                say("Kafka ended and is started again.")
+                stack.broker.start()
+        say("Stopping ...")
+    say("Stopped.")
+
+
+def _document(file: Path | None) -> dict[str, Any]:
+    import yaml
+
+    return dict(yaml.safe_load(file.read_text()) or {}) if file else {}
+
+
+def _announce(stack: "Stack", simulate: bool) -> None:
+    kafka, sql, web = stack.ports.kafka, stack.ports.sql, stack.ports.web
+    prefix = stack.settings.kafka.topic_prefix
+    say(f"Ready. Publish to {prefix}requests at 127.0.0.1:{kafka}, read {prefix}responses.")
+    say(f"SQL: http://127.0.0.1:{sql}   metrics: http://127.0.0.1:{web}/metrics   configuration: {stack.config}")
+    if simulate:
+        say(f"Simulators: http://127.0.0.1:{stack.ports.simulators}/control")
+    say(f"Commands: turnout send --config {stack.config} ...   Ctrl-C stops everything.")

@@ -1,0 +1,39 @@
+"""`turnout worker`: the router and the projector, until a signal."""
+
+import asyncio
+import logging
+from typing import Annotated, Literal
+
+import typer
+
+from infra.cli.options import Config
+from streams.settings import load_settings, settings_file
+
+
+def worker(
+    config: Config = None,
+    only: Annotated[
+        Literal["router", "projector"] | None, typer.Option(help="Run one of the two apps instead of both.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log what is assigned, applied and started.")] = False,
+) -> None:
+    """Route requests and fold events until SIGTERM or Ctrl-C, which drain within worker.drain_s.
+
+    Example: turnout worker --config turnout.yaml --only router
+    """
+    from infra.processes import log_to, run_until_signal
+    from streams.worker import Role, running_worker
+
+    log_to(logging.INFO if verbose else logging.WARNING, json=True)
+    settings = load_settings(settings_file(config))
+    roles: tuple[Role, ...] = (only,) if only else ("router", "projector")
+
+    async def main(stop: asyncio.Event) -> None:
+        async with running_worker(settings, roles) as running:
+            stopped: asyncio.Future[bool] = asyncio.ensure_future(stop.wait())
+            running.failed.add_done_callback(lambda _: stop.set())
+            await stopped
+            if running.failed.done():
+                running.failed.result()
+
+    run_until_signal(main)

@@ -1,0 +1,125 @@
+"""Everything on one machine: Kafka, topics, provider simulators, worker and sink, each a process of its own."""
+
+import contextlib
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import yaml
+
+from infra.kafka import EmbeddedKafka, KafkaStartError, free_port
+from infra.supervisor import Child, Supervisor, turnout, wait_until
+from schemas.errors import OperationError
+from streams.settings import Settings, load_settings
+
+SIMULATED = "simulated.yaml"
+SECRET_ENVIRONMENT = {"SIMULATED_KEY": "simulated"}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where everything listens on loopback; 0 in a request for one becomes a free port."""
+
+    kafka: int
+    sql: int
+    web: int
+    simulators: int
+
+
+def free_ports() -> Ports:
+    """Four ports nobody uses now, for a demo beside whatever else runs."""
+    return Ports(free_port(), free_port(), free_port(), free_port())
+
+
+@dataclass
+class Stack:
+    """The running parts of one machine."""
+
+    settings: Settings
+    config: Path
+    ports: Ports
+    broker: EmbeddedKafka
+    supervisor: Supervisor
+    children: dict[str, Child]
+
+    def ready(self, port: int, path: str) -> bool:
+        """Whether an HTTP page answers 200."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def leases(self) -> dict[str, bool]:
+        """Of the worker's apps; empty before it answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports.web}/health", timeout=1) as answer:
+                return dict(json.load(answer)["leases"])
+        except (urllib.error.URLError, OSError, ValueError):
+            return {}
+
+
+def simulated_catalog(simulators: int) -> dict[str, object]:
+    """The catalog of the provider simulators, at their port."""
+    text = resources.files("infra").joinpath("config", SIMULATED).read_text()
+    return dict(yaml.safe_load(text.replace("SIMULATORS_PORT", str(simulators))))
+
+
+def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulate: bool) -> dict[str, object]:
+    """The user's file with everything embedded; `simulate` puts the simulators' catalog in place of the file's."""
+    document = dict(base)
+    if simulate:
+        document |= simulated_catalog(ports.simulators)
+    kafka = dict(document.get("kafka") or {})  # type: ignore[call-overload]
+    document["kafka"] = kafka | {"bootstrap_servers": f"127.0.0.1:{ports.kafka}"}
+    document["sql"] = {"url": f"chdb:{data / 'sql'}", "port": ports.sql}
+    document["web"] = {"port": ports.web}
+    return document
+
+
+@contextlib.contextmanager
+def local_stack(
+    data: Path, base: dict[str, object], ports: Ports, *, simulate: bool, seed: int = 7, scripts: Path | None = None
+) -> Iterator[Stack]:
+    """Start everything in order and end it in the reverse order. Raises OperationError when a part does not start."""
+    data.mkdir(parents=True, exist_ok=True)
+    config = data / "turnout.yaml"
+    config.write_text(yaml.safe_dump(local_document(base, data, ports, simulate=simulate), sort_keys=False))
+    settings = load_settings(config)
+    supervisor = Supervisor()
+    broker = EmbeddedKafka(data / "kafka", port=ports.kafka)
+    children: dict[str, Child] = {}
+    stack = Stack(settings, config, ports, broker, supervisor, children)
+    try:
+        if simulate:
+            arguments = ["--port", str(ports.simulators), "--seed", str(seed), *(["--script", str(scripts)] if scripts else [])]
+            command = [sys.executable, "-m", "infra.simulators", *arguments]
+            children["simulators"] = supervisor.add(Child("simulators", command, data / "logs" / "simulators.log"))
+        try:
+            broker.start()
+        except KafkaStartError as error:
+            raise OperationError(str(error)) from None
+        _create_topics(settings)
+        for name in ("worker", "sink"):
+            command = turnout(name, "--config", str(config), "--verbose")
+            children[name] = supervisor.add(Child(name, command, data / "logs" / f"{name}.log", SECRET_ENVIRONMENT))
+        if simulate:
+            wait_until(lambda: stack.ready(ports.simulators, "/control"), children["simulators"], timeout_s=20, what="The simulators")
+        wait_until(lambda: bool(leases := stack.leases()) and all(leases.values()), children["worker"], timeout_s=60, what="The worker")
+        wait_until(lambda: stack.ready(ports.sql, "/ping"), children["sink"], timeout_s=60, what="The sink")
+        yield stack
+    finally:
+        supervisor.stop()
+        broker.stop()
+
+
+def _create_topics(settings: Settings) -> None:
+    from infra.cli.options import run
+    from infra.cli.topics import created_topics
+
+    run(created_topics(settings))

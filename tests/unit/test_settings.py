@@ -1,0 +1,78 @@
+"""The file and the environment: what wins, and how every wrong key is named."""
+
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigurationError
+from streams.settings import load_settings, settings_file
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "turnout.yaml"
+
+
+def problems(file: Path, text: str) -> list[str]:
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(file)
+    return list(caught.value.problems)
+
+
+def test_defaults_need_no_file() -> None:
+    settings = load_settings(None)
+    assert settings.kafka.topic_prefix == "llm."
+    assert settings.sql.url == "chdb:./data/sql"
+
+
+def test_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text("kafka: {bootstrap_servers: 'a:1', partitions: 4}\n")
+    monkeypatch.setenv("TURNOUT_KAFKA__BOOTSTRAP_SERVERS", "b:2")
+    settings = load_settings(file)
+    assert (settings.kafka.bootstrap_servers, settings.kafka.partitions) == ("b:2", 4)
+
+
+def test_which_file_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    monkeypatch.delenv("TURNOUT_CONFIG", raising=False)
+    assert settings_file(None) is None
+    file.write_text("")
+    assert settings_file(None) == Path("turnout.yaml")
+    monkeypatch.setenv("TURNOUT_CONFIG", "/elsewhere.yaml")
+    assert settings_file(None) == Path("/elsewhere.yaml")
+    assert settings_file(file) == file
+
+
+def test_unknown_keys_are_named_with_their_lines(file: Path) -> None:
+    found = problems(file, "kafka:\n  partitions: 8\n  prefx: x\nkafak: {}\n")
+    assert {sentence.split(": ")[0] for sentence in found} == {f"{file}:3", f"{file}:4"}
+    assert all("is not a key that Turnout knows" in sentence for sentence in found)
+
+
+def test_wrong_values_are_named_with_their_lines(file: Path) -> None:
+    found = problems(file, "catalog:\n  models:\n    - id: a\n    - id: b\n      tier: huge\n")
+    assert len(found) == 1
+    assert found[0].startswith(f"{file}:5: catalog.models.1.tier: ")
+
+
+def test_a_key_in_the_file_is_never_shown(file: Path) -> None:
+    found = problems(
+        file,
+        "catalog:\n  models: [{id: a}]\n  deployments:\n    - id: d\n      provider: openai\n      model: a\n"
+        "      base_url: http://x\n      api_key: sk-verysecret\n",
+    )
+    assert found[0].startswith(f"{file}:8: ")
+    assert "sk-verysecret" not in "".join(found)
+
+
+@pytest.mark.parametrize(("text", "line"), [("kafka: [\n", 2), ("a: b: c\n", 1), ("- 1\n", 1)])
+def test_what_is_no_mapping_is_named(file: Path, text: str, line: int) -> None:
+    assert problems(file, text)[0].startswith(f"{file}:{line}: ")
+
+
+def test_the_applied_part_holds_no_connections(file: Path) -> None:
+    file.write_text("kafka: {partitions: 4}\nrouting: {strategy: cost}\n")
+    applied = load_settings(file).configuration.model_dump()
+    assert applied["routing"]["strategy"] == "cost"
+    assert "kafka" not in applied

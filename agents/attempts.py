@@ -95,7 +95,9 @@ class Attempts:
         if self.clock.now() < run.deadline_at:
             return None
         tried = len(run.attempts)
-        message = f"The deadline passed after {tried} attempt{'s' * (tried != 1)}; raise routing.deadline_ms or try again."
+        message = (
+            f"The deadline passed after {tried} attempt{'s' * (tried != 1)}; raise routing.deadline_ms or try again."
+        )
         return RequestError("deadline_exceeded", message)
 
     async def _call(self, run: Run, deployment: Deployment, step: PlanStep) -> tuple[Attempt, Outcome]:
@@ -187,7 +189,9 @@ def exhausted(run: Run, failed: Failed) -> RequestError:
             message = f"The request is longer than every context window tried ({tried}); shorten the messages."
             return RequestError("context_length_exceeded", message)
         case Failure.TOO_LARGE:
-            return RequestError("request_too_large", f"Every provider refused the size ({tried}); send a smaller request.")
+            return RequestError(
+                "request_too_large", f"Every provider refused the size ({tried}); send a smaller request."
+            )
         case Failure.CONTENT_FILTERED:
             return RequestError("content_filtered", f"The provider's filter refused it ({tried}); change the content.")
     message = f"Every attempt failed ({tried}); try again, or allow more deployments."

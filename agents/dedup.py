@@ -72,7 +72,9 @@ class Claims:
             if (known.source.topic, known.source.partition) != (topic, partition)
         )
         self._answered = OrderedDict(
-            (source, at) for source, at in self._answered.items() if (source.topic, source.partition) != (topic, partition)
+            (source, at)
+            for source, at in self._answered.items()
+            if (source.topic, source.partition) != (topic, partition)
         )
 
     def _forget(self, now: int) -> None:

@@ -115,7 +115,9 @@ class Router:
             raise
         except Exception as error:
             # Ours to mend, the caller's to retry. The class only: its text may hold content.
-            log.error("request failed inside", source=str(record.source), error=type(error).__name__, at=_raised_at(error))
+            log.error(
+                "request failed inside", source=str(record.source), error=type(error).__name__, at=_raised_at(error)
+            )
             internal = RequestError("internal", "Turnout failed inside; try again, and report it with the request id.")
             return await self._fail(record, request, identity, internal, run, timing)
         await self._answer(run, served, timing)
@@ -125,7 +127,9 @@ class Router:
         """A tenant has a cap of calls in flight, so that one cannot fill the partitions."""
         for known in inforce.configuration.tenants:
             if known.id == tenant and known.max_in_flight and self.live.tenants[tenant] > known.max_in_flight:
-                message = f"The tenant {tenant} has {known.max_in_flight} requests in flight, its limit; send them slower."
+                message = (
+                    f"The tenant {tenant} has {known.max_in_flight} requests in flight, its limit; send them slower."
+                )
                 raise RequestError("throttled", message, retry_after_ms=1_000)
 
     def _decide(
@@ -153,9 +157,15 @@ class Router:
         await self.log.append([*run.pending, completed])
         routing = self._routing(run, identity, served, timing)
         body = chat_response(
-            served.outcome.completion, identity.request_id, record.accepted_at // 1_000_000, served.deployment.model, routing
+            served.outcome.completion,
+            identity.request_id,
+            record.accepted_at // 1_000_000,
+            served.deployment.model,
+            routing,
         )
-        await self.log.answer(record, Answer(body, "ok", False, identity.request_id, identity.tenant, identity.traceparent))
+        await self.log.answer(
+            record, Answer(body, "ok", False, identity.request_id, identity.tenant, identity.traceparent)
+        )
 
     async def _fail(
         self, record: RequestRecord, request: ChatRequest | None, identity: Identity, error: RequestError,
@@ -179,7 +189,10 @@ class Router:
         self, record: RequestRecord, request: ChatRequest | None, error: RequestError, timing: Timing, trace: int
     ) -> None:
         """A request that never got an identity of its own: a final error, and a dead letter where it was unreadable."""
-        if self.claims.claim((record.source.topic, "", str(record.source)), record.source, self.clock.now())[0] is not Claim.RUN:
+        if (
+            self.claims.claim((record.source.topic, "", str(record.source)), record.source, self.clock.now())[0]
+            is not Claim.RUN
+        ):
             return
         routing = request.routing.model_copy(update={"tenant": None}) if request else None
         identity = identify(record, routing, trace)

@@ -97,7 +97,13 @@ def local_stack(
     stack = Stack(settings, config, ports, broker, supervisor, children)
     try:
         if simulate:
-            arguments = ["--port", str(ports.simulators), "--seed", str(seed), *(["--script", str(scripts)] if scripts else [])]
+            arguments = [
+                "--port",
+                str(ports.simulators),
+                "--seed",
+                str(seed),
+                *(["--script", str(scripts)] if scripts else []),
+            ]
             command = [sys.executable, "-m", "infra.simulators", *arguments]
             children["simulators"] = supervisor.add(Child("simulators", command, data / "logs" / "simulators.log"))
         try:
@@ -109,8 +115,18 @@ def local_stack(
             command = turnout(name, "--config", str(config), "--verbose")
             children[name] = supervisor.add(Child(name, command, data / "logs" / f"{name}.log", SECRET_ENVIRONMENT))
         if simulate:
-            wait_until(lambda: stack.ready(ports.simulators, "/control"), children["simulators"], timeout_s=20, what="The simulators")
-        wait_until(lambda: bool(leases := stack.leases()) and all(leases.values()), children["worker"], timeout_s=60, what="The worker")
+            wait_until(
+                lambda: stack.ready(ports.simulators, "/control"),
+                children["simulators"],
+                timeout_s=20,
+                what="The simulators",
+            )
+        wait_until(
+            lambda: bool(leases := stack.leases()) and all(leases.values()),
+            children["worker"],
+            timeout_s=60,
+            what="The worker",
+        )
         wait_until(lambda: stack.ready(ports.sql, "/ping"), children["sink"], timeout_s=60, what="The sink")
         yield stack
     finally:

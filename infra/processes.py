@@ -12,7 +12,9 @@ import uvloop
 
 def log_to(level: int, *, json: bool) -> None:
     """Structured lines on stderr; libraries from WARNING on."""
-    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -24,7 +26,9 @@ def log_to(level: int, *, json: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
     # They print addresses with paths at INFO, and a rebalance as a screenful of tables.
     for name in ("httpx", "aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -111,7 +111,9 @@ class Codec:
             record = upcast(self.record(value), NEWEST)
             return cast("Event | Snapshot", from_record(TAGGED[record["event"]], record))
         except DAMAGED as error:
-            raise UnknownEvent(f"{len(value)} bytes are no event ({type(error).__name__}); look at who wrote them") from None
+            raise UnknownEvent(
+                f"{len(value)} bytes are no event ({type(error).__name__}); look at who wrote them"
+            ) from None
 
     def record(self, value: bytes) -> dict[str, Any]:
         """The tagged record as it was written, in its own version."""

@@ -31,7 +31,9 @@ class AttemptSummary:
         return shown | {"latency_ms": round(self.latency_ms, 3), "cost_usd": nano_to_usd(self.cost_nano_usd)}
 
 
-def chat_response(completion: dict[str, Any], request_id: str, created: int, model: str, routing: dict[str, Any]) -> dict[str, Any]:
+def chat_response(
+    completion: dict[str, Any], request_id: str, created: int, model: str, routing: dict[str, Any]
+) -> dict[str, Any]:
     """A provider's completion under our id, with what routing did. `created`: seconds since the epoch."""
     return {
         "id": f"chatcmpl-{request_id}",

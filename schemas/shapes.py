@@ -81,7 +81,11 @@ def _converter(hint: Any, outward: bool) -> Convert:
         each = _converter(inner[0], outward)
         if each is _identity:
             return list if outward else tuple
-        return (lambda items: [each(item) for item in items]) if outward else (lambda items: tuple(each(item) for item in items))
+        return (
+            (lambda items: [each(item) for item in items])
+            if outward
+            else (lambda items: tuple(each(item) for item in items))
+        )
     return _identity
 
 

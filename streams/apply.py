@@ -98,6 +98,8 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
         return {
             key: value
             for index, item in enumerate(node)
-            for key, value in flatten(item, f"{path}[{item.get('id', index) if isinstance(item, dict) else index}]").items()
+            for key, value in flatten(
+                item, f"{path}[{item.get('id', index) if isinstance(item, dict) else index}]"
+            ).items()
         }
     return {path: node}

@@ -1,7 +1,7 @@
 """A client for users: publish chat requests, await their final answers, follow their chunks.
 
-    async with TurnoutClient("127.0.0.1:9092") as client:
-        answer = await client.chat({"messages": [{"role": "user", "content": "Hello"}]})
+async with TurnoutClient("127.0.0.1:9092") as client:
+    answer = await client.chat({"messages": [{"role": "user", "content": "Hello"}]})
 """
 
 import asyncio

@@ -187,7 +187,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         self._settled_generation = generation
 
 
-class SafeApp(faust.App):
+class SafeApp(faust.App):  # type: ignore[misc]
     """A Faust app with the safe consumer. `ownership` and `on_failure` are set before it starts."""
 
     ownership: Ownership

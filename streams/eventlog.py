@@ -85,5 +85,3 @@ async def acknowledged(futures: Sequence[asyncio.Future[RecordMetadata]]) -> lis
     if len(futures) > 1:
         await asyncio.wait(futures)
     return [await future for future in futures]
-
-

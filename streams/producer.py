@@ -68,8 +68,13 @@ class Producer:
     async def start(self) -> None:
         """Connect. Raises aiokafka's KafkaConnectionError when no broker answers."""
         kafka = AIOKafkaProducer(
-            bootstrap_servers=self._servers, acks="all", enable_idempotence=True, linger_ms=0,
-            max_request_size=32 * 1024 * 1024, max_batch_size=256 * 1024, request_timeout_ms=30_000,
+            bootstrap_servers=self._servers,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_request_size=32 * 1024 * 1024,
+            max_batch_size=256 * 1024,
+            request_timeout_ms=30_000,
         )
         # The constructor makes a plain sender; nothing runs in it before start().
         kafka._sender = LeasedSender(

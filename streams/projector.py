@@ -163,14 +163,12 @@ class Projector:
 
     def _judge(self, owned: Owned, tick: LogRecord) -> list[Event]:
         def owns(subject: str) -> bool:
-            return partition_of(subject.encode(), self._topics.partitions) == owned.tp.partition
+            return bool(partition_of(subject.encode(), self._topics.partitions) == owned.tp.partition)
 
         judged = {
             subject: owned.projection.snapshot("budget", subject) for subject in owned.projection.subjects("budget")
         }
-        return judge_budgets(
-            owned.projection.inforce, self._view.spend, judged, tick.logged_at, owns, tick.position
-        )
+        return judge_budgets(owned.projection.inforce, self._view.spend, judged, tick.logged_at, owns, tick.position)
 
     async def flush(self) -> None:
         """Publish derived events, then snapshots, then cursors, of every partition that moved. Raises LeaseLost."""

@@ -65,7 +65,9 @@ class RequestTasks:
             event.ack()
         elif isinstance(error, LeaseLost):
             # Another worker owns the partition, or will: the record is not acknowledged, its owner runs it.
-            log.warning("result dropped", source=f"{event.message.topic}-{event.message.partition}-{event.message.offset}")
+            log.warning(
+                "result dropped", source=f"{event.message.topic}-{event.message.partition}-{event.message.offset}"
+            )
         else:
             self.crash(error)
 
@@ -81,7 +83,7 @@ class RequestTasks:
 def route_requests(app: SafeApp, tasks: RequestTasks) -> None:
     """Add the router's agent."""
 
-    @app.agent(app.topic(*(topic.name for topic in tasks.topics.requests)), name="router")
+    @app.agent(app.topic(*(topic.name for topic in tasks.topics.requests)), name="router")  # type: ignore[untyped-decorator]
     async def route(stream: StreamT[bytes]) -> None:
         async for event in stream.noack().events():
             await tasks.start(event)

@@ -59,7 +59,10 @@ def topics_of(settings: Settings) -> Topics:
 
 def _definition(topics: Topics, name: str, settings: Settings) -> NewTopic:
     kind = name.removeprefix(topics.prefix).split(".")[0]
-    config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(settings.worker.max_request_bytes * 2)}
+    config = {
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(settings.worker.max_request_bytes * 2),
+    }
     partitions = topics.partitions
     if kind in CONTENT_KINDS:
         config["retention.ms"] = str(settings.kafka.content_retention_hours * HOUR_MS)

@@ -6,7 +6,6 @@ Fed by llm.state, which every process reads whole, without a group. The mappings
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -40,16 +39,13 @@ class StateView:
             return
         self.snapshots[snapshot.key] = snapshot
         subject = snapshot.subject
-        value: Any
         match snapshot.kind:
             case "circuit":
                 self.circuits[subject] = decode_value("circuit", snapshot.value)
             case "health":
                 parts = self._health_parts.setdefault(subject, {})
                 parts[snapshot.partition] = decode_value("health", snapshot.value)
-                self.health[subject] = (
-                    merge_health(parts.values()) if len(parts) > 1 else next(iter(parts.values()))
-                )
+                self.health[subject] = merge_health(parts.values()) if len(parts) > 1 else next(iter(parts.values()))
             case "spend":
                 self.spend.put(subject, snapshot.partition, decode_value("spend", snapshot.value))
             case "budget":
@@ -100,7 +96,7 @@ class StateReader:
                 for record in records:
                     self._put(record.key, record.value)
             async with self._moved:
-                for partition in self._partitions if not batch else batch:
+                for partition in batch or self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.notify_all()
 

@@ -1,8 +1,8 @@
 """A worker: the router and the projector, each a Faust app with a consumer group of its own, on one page.
 
-    llm.requests* --> router --> llm.decisions, llm.attempts, llm.costs, llm.responses*, llm.dead-letters
-    llm.attempts, llm.costs, llm.transitions --> projector --> llm.state, llm.transitions, llm.costs
-    llm.control, llm.state --> both, whole and without a group
+llm.requests* --> router --> llm.decisions, llm.attempts, llm.costs, llm.responses*, llm.dead-letters
+llm.attempts, llm.costs, llm.transitions --> projector --> llm.state, llm.transitions, llm.costs
+llm.control, llm.state --> both, whole and without a group
 """
 
 import asyncio
@@ -153,7 +153,7 @@ class Worker:
         app.ownership = tasks.ownership
         self.tasks = tasks
         route_requests(app, tasks)
-        self._background(self._every(LOAD_INTERVAL_S, lambda: self._publish_load(producer)))
+        self._background(self._every(LOAD_INTERVAL_S, lambda: self._publish_load(producer, lease)))
         await app.start()
 
     async def _start_projector(self, state_reader: StateReader) -> None:
@@ -166,7 +166,7 @@ class Worker:
         )  # fmt: skip
         self.projector = app.ownership = projector
 
-        @app.agent(app.topic(*(self.topics.name(kind) for kind in FOLDS)), name="projector")
+        @app.agent(app.topic(*(self.topics.name(kind) for kind in FOLDS)), name="projector")  # type: ignore[untyped-decorator]
         async def fold(stream: StreamT[bytes]) -> None:
             async for event in stream.noack().events():
                 await projector.fold(event)
@@ -212,7 +212,9 @@ class Worker:
 
                 self._background(run(), lasting=False)
 
-    async def _publish_load(self, producer: Producer) -> None:
+    async def _publish_load(self, producer: Producer, lease: Lease) -> None:
+        if not lease.valid():
+            return
         now = self.clock.now()
         self.live.others_are(self.view.others_in_flight(self.name, now))
         load = WorkerLoad(self.name, now, {d: count for d, count in self.live.own.items() if count})
@@ -261,7 +263,9 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_worker(settings: Settings, roles: tuple[Role, ...] = ("router", "projector")) -> AsyncIterator[Worker]:
+async def running_worker(
+    settings: Settings, roles: tuple[Role, ...] = ("router", "projector")
+) -> AsyncIterator[Worker]:
     """A started worker that is stopped at the end."""
     worker = Worker(settings, roles)
     try:

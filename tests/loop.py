@@ -41,7 +41,12 @@ def settings_for(servers: str, prefix: str, catalog: dict[str, Any], **sections:
         "worker": {"session_timeout_s": 6, "drain_s": 10, "tick_s": 1.0, "snapshot_interval_s": 0.1},
         "web": {"port": 0},
         "catalog": catalog,
-        "routing": {"strategy": "cost", "balancer": "round_robin", "cost_strategy": "minimize", "default_deadline_ms": 20_000},
+        "routing": {
+            "strategy": "cost",
+            "balancer": "round_robin",
+            "cost_strategy": "minimize",
+            "default_deadline_ms": 20_000,
+        },
     }
     for name, section in sections.items():
         document[name] = document.get(name, {}) | section if isinstance(section, dict) else section
@@ -112,7 +117,9 @@ class Bench:
         finally:
             await consumer.stop()
 
-    async def answers(self, count: int, timeout_s: float = 60.0, topic: str | None = None) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    async def answers(
+        self, count: int, timeout_s: float = 60.0, topic: str | None = None
+    ) -> list[tuple[dict[str, Any], dict[str, str]]]:
         """Body and headers of every answer, once there are `count`."""
         async with asyncio.timeout(timeout_s):
             while True:

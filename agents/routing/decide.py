@@ -51,9 +51,7 @@ class Decision:
     reserve_nano_usd: Mapping[str, int]
 
 
-def decide(
-    request: ChatRequest, tenant: str, view: RoutingView, *, now: int, deadline_at: int, seed: int
-) -> Decision:
+def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, deadline_at: int, seed: int) -> Decision:
     """Which deployments to try, in which order. `now`, `deadline_at`: microseconds of broker time.
 
     Raises RequestError `unknown_model`, `no_capable_deployment`, `context_length_exceeded`, `cost_limit_exceeded`,

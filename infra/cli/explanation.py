@@ -224,5 +224,3 @@ def _answer_words(answer: Story) -> str:
 
 def _usd(amount: float) -> str:
     return f"${amount:.9f}".rstrip("0").rstrip(".") if amount else "$0"
-
-

@@ -30,13 +30,13 @@ def sink(
     settings = load_settings(settings_file(config))
 
     async def main(stop: asyncio.Event) -> None:
-        with _warehouse(settings) as (client, engine):
-            async with contextlib.AsyncExitStack() as stack:
-                if engine is not None:
-                    from infra.sql.door import start_door
+        async with contextlib.AsyncExitStack() as stack:
+            client, engine = stack.enter_context(_warehouse(settings))
+            if engine is not None:
+                from infra.sql.door import start_door
 
-                    await stack.enter_async_context(await start_door(engine, port=settings.sql.port))
-                await _copy(settings, client, stop)
+                await stack.enter_async_context(await start_door(engine, port=settings.sql.port))
+            await _copy(settings, client, stop)
 
     run_until_signal(main)
 

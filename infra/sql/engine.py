@@ -91,7 +91,7 @@ class Engine:
 
 
 def _connect(target: str) -> Any:
-    return chdb.connect(target)  # type: ignore[no-untyped-call]
+    return chdb.connect(target)
 
 
 def _take_lock(path: Path) -> int:

@@ -18,7 +18,9 @@ async def test_held_requests_come_back_after_kill_9(
 ) -> None:
     provider = HeldProvider()
     async with provider.serving():
-        settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog(provider.base_url, {"a": "primary"})))
+        settings = await prepared(
+            settings_for(kafka.bootstrap_servers, prefix, catalog(provider.base_url, {"a": "primary"}))
+        )
         provider.held = {f"prompt {number}" for number in held}
         async with Bench(settings) as bench:
             first = await WorkerProcess(settings, tmp_path, "first").start()

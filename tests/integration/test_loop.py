@@ -2,11 +2,11 @@
 
 from collections import Counter
 
+from loop import Bench, catalog, chat, prepared, running, settings_for
 
 from infra.kafka import EmbeddedKafka
 from infra.simulators.script import ProviderScript
 from infra.simulators.server import start_simulators
-from loop import Bench, catalog, chat, prepared, running, settings_for
 
 FAST = ProviderScript(latency_ms=5, latency_sigma=0.1)
 
@@ -14,7 +14,9 @@ FAST = ProviderScript(latency_ms=5, latency_sigma=0.1)
 async def test_a_request_is_answered_and_every_step_is_an_event(kafka: EmbeddedKafka, prefix: str) -> None:
     async with await start_simulators({"a": FAST, "b": FAST}) as simulators:
         base = simulators.base_url("a").replace("/a/", "/{name}/")
-        settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog(base, {"a": "primary", "b": "primary"})))
+        settings = await prepared(
+            settings_for(kafka.bootstrap_servers, prefix, catalog(base, {"a": "primary", "b": "primary"}))
+        )
         async with Bench(settings) as bench, running(settings):
             for number in range(20):
                 await bench.publish(chat(), request_id=f"r-{number}", headers=(("correlation", b"c"),))

@@ -91,11 +91,15 @@ def test_totals_kept_equal_totals_made_anew(parts: list[Log], data: st.DataObjec
     for (tenant, partition), state in data.draw(st.permutations(list(last.items()))):
         anew.put(tenant, partition, state)
     for scope in SCOPES:
-        assert kept.reserved(scope) == anew.reserved(scope) == sum(
-            held.nano_usd
-            for (tenant, _), state in last.items()
-            for held in state.open.values()
-            if scope in ("global", f"tenant:{tenant}", f"provider:{held.provider}", f"deployment:{held.deployment}")
+        assert (
+            kept.reserved(scope)
+            == anew.reserved(scope)
+            == sum(
+                held.nano_usd
+                for (tenant, _), state in last.items()
+                for held in state.open.values()
+                if scope in ("global", f"tenant:{tenant}", f"provider:{held.provider}", f"deployment:{held.deployment}")
+            )
         )
         for period in PERIODS:
             start = period_start(period, now)

@@ -8,7 +8,15 @@ import orjson
 import structlog
 
 from schemas.codec import Codec
-from schemas.events import ConfigurationApplied, Event, TopicsCreated
+from schemas.events import (
+    BudgetSet,
+    CircuitForced,
+    ConfigurationApplied,
+    DeploymentSwitched,
+    Event,
+    StrategySet,
+    TopicsCreated,
+)
 from schemas.inforce import InForce, digest_of, document_of
 from streams.clock import BrokerClock
 from streams.control import ControlLog
@@ -44,12 +52,24 @@ async def publish_control(settings: Settings, codec: Codec, clock: BrokerClock, 
     try:
         offset = -1
         for event in events:
-            subject = getattr(event, "subject", type(event).__name__)
-            future = await producer.emit(topics.name("control"), event, key=str(subject), partition=0)
+            future = await producer.emit(topics.name("control"), event, key=_subject(event), partition=0)
             offset = (await future).offset
         return offset
     finally:
         await producer.stop()
+
+
+def _subject(event: Event) -> str:
+    """What a command is about: the key of its record."""
+    match event:
+        case BudgetSet():
+            return f"budget:{event.scope}/{event.period}"
+        case StrategySet():
+            return f"strategy:{event.tenant}"
+        case CircuitForced() | DeploymentSwitched():
+            return f"deployment:{event.deployment}"
+        case _:
+            return type(event).__name__
 
 
 async def apply_if_none(settings: Settings, control: ControlLog, codec: Codec, clock: BrokerClock) -> None:

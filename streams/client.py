@@ -24,7 +24,6 @@ from streams.reader import group_less, partitions_of, read_to_end
 
 # Final answer and last chunk stand in two topics and may arrive in either order.
 LAST_CHUNK_WAIT_S = 2.0
-METADATA_TRIES, METADATA_WAIT_S = 10, 0.1
 
 
 @dataclass(slots=True)
@@ -201,7 +200,7 @@ class TurnoutClient:
     async def _earlier(self, responses: str, request_id: str, sent: Sent | None) -> list[ConsumerRecord]:
         """Records of the id up to now: in its partition and window where we know them, else in the whole topic."""
         async with group_less(self._servers) as consumer:
-            partitions = await existing_partitions(consumer, responses)
+            partitions = await partitions_of(consumer, responses)
             starts: dict[TopicPartition, int] = {}
             if sent is not None:
                 partitions = [partition for partition in partitions if partition.partition == sent.partition]
@@ -229,7 +228,7 @@ class TurnoutClient:
             if topic in self._readers:
                 return
             consumer = await self._stack.enter_async_context(group_less(self._servers))
-            partitions = await existing_partitions(consumer, topic)
+            partitions = await partitions_of(consumer, topic)
             consumer.assign(partitions)
             for partition, end in (await consumer.end_offsets(partitions)).items():
                 consumer.seek(partition, end)
@@ -243,16 +242,6 @@ class TurnoutClient:
                     if waiting is not None:
                         (waiting.chunks if chunks else waiting.records).append(record)
                         waiting.arrived.set()
-
-
-async def existing_partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All partitions of a topic. Raises OperationError within a second when it does not exist."""
-    for _ in range(METADATA_TRIES):
-        if topic in await consumer.topics():
-            return await partitions_of(consumer, topic)
-        # A broker shows a topic a moment after it said that it had created it.
-        await asyncio.sleep(METADATA_WAIT_S)
-    raise OperationError(f"Topic {topic} does not exist; run `turnout topics create`.")
 
 
 def _drained(records: list[ConsumerRecord]) -> list[ConsumerRecord]:

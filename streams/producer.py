@@ -114,16 +114,19 @@ class Producer:
 
     def _current(self) -> AIOKafkaProducer:
         if self._kafka is None or self._kafka._sender.lost:
-            if self._kafka is not None and (self._replacing is None or self._replacing.done()):
-                self._replacing = asyncio.create_task(self._replace(self._kafka))
+            self._begin_replacing()
             raise LeaseLost("the producer is being replaced after its lease was lost")
         return self._kafka
+
+    def _begin_replacing(self) -> None:
+        if self._kafka is not None and (self._replacing is None or self._replacing.done()):
+            self._replacing = asyncio.create_task(self._replace(self._kafka))
 
     async def ready(self) -> None:
         """Wait until a producer whose lease was lost has been replaced: called when partitions are assigned."""
         if self._kafka is not None and self._kafka._sender.lost:
-            if self._replacing is None or self._replacing.done():
-                self._replacing = asyncio.create_task(self._replace(self._kafka))
+            self._begin_replacing()
+        if self._replacing is not None:
             await self._replacing
 
     async def _replace(self, lost: AIOKafkaProducer) -> None:

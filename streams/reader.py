@@ -8,6 +8,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from schemas.errors import OperationError
 
+METADATA_TRIES = 10
+METADATA_WAIT_S = 0.1
+
 
 @contextlib.asynccontextmanager
 async def group_less(bootstrap_servers: str, *, wait_ms: int = 10) -> AsyncIterator[AIOKafkaConsumer]:
@@ -24,13 +27,14 @@ async def group_less(bootstrap_servers: str, *, wait_ms: int = 10) -> AsyncItera
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All partitions of a topic. Raises OperationError when the topic does not exist."""
-    # Metadata of a topic nobody subscribed to is fetched on demand.
-    await consumer._client._wait_on_metadata(topic)
-    found = consumer.partitions_for_topic(topic)
-    if not found:
-        raise OperationError(f"Topic {topic} does not exist; run `turnout topics create`.")
-    return [TopicPartition(topic, number) for number in sorted(found)]
+    """All partitions of a topic. Raises OperationError within a second when it does not exist."""
+    for _ in range(METADATA_TRIES):
+        if topic in await consumer.topics():
+            await consumer._client._wait_on_metadata(topic)
+            return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        # A broker shows a topic a moment after it said that it had created it.
+        await asyncio.sleep(METADATA_WAIT_S)
+    raise OperationError(f"Topic {topic} does not exist; run `turnout topics create`.")
 
 
 async def read_to_end(

@@ -146,7 +146,8 @@ def _sentences(error: ValidationError, file: Path | None, root: yaml.Node | None
         path = [part for part in problem["loc"] if isinstance(part, (str, int))]
         name = ".".join(str(part) for part in path) or "configuration"
         line = _line(root, path)
-        where = f"{file}:{line}" if line else "environment" if file is None else str(file)
+        variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in path).upper()
+        where = variable if variable in os.environ else f"{file}:{line}" if line else str(file or "environment")
         if problem["type"] == "extra_forbidden":
             sentences.append(f"{where}: {name} is not a key that Turnout knows; remove it or correct its spelling")
         else:

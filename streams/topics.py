@@ -1,5 +1,6 @@
 """Topics: names, what each is for, creation and verification."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from streams.settings import Settings
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+VISIBLE_S = 30.0
 EVENT_KINDS = ("decisions", "attempts", "costs", "transitions")
 CONTENT_KINDS = ("requests", "responses", "chunks")
 
@@ -100,10 +102,19 @@ async def create_topics(topics: Topics, settings: Settings) -> list[str]:
             for name, code, *_ in response.topic_errors:
                 if code not in (0, TopicAlreadyExistsError.errno):
                     raise OperationError(f"Topic {name} could not be created: {for_code(code).__name__}.")
+            await _visible(admin, missing)
         await _verify(admin, topics, [name for name in topics.all() if name in existing])
         return missing
     finally:
         await admin.close()
+
+
+async def _visible(admin: AIOKafkaAdminClient, names: Iterable[str]) -> None:
+    """A broker shows a topic a moment after it said that it had created it."""
+    wanted = set(names)
+    async with asyncio.timeout(VISIBLE_S):
+        while not wanted <= set(await admin.list_topics()):
+            await asyncio.sleep(0.05)
 
 
 async def verify_topics(topics: Topics, bootstrap_servers: str) -> None:

@@ -90,11 +90,10 @@ async def _read_letters(consumer: "AIOKafkaConsumer", settings: "Settings") -> l
     import orjson
 
     from schemas.units import iso
-    from streams.client import existing_partitions
-    from streams.reader import read_to_end
+    from streams.reader import partitions_of, read_to_end
 
     found = []
-    partitions = await existing_partitions(consumer, f"{settings.kafka.topic_prefix}dead-letters")
+    partitions = await partitions_of(consumer, f"{settings.kafka.topic_prefix}dead-letters")
     async for record in read_to_end(consumer, partitions):
         try:
             document = orjson.loads(record.value)
@@ -116,8 +115,7 @@ async def _show(settings: "Settings", source: "Source") -> tuple[dict[str, Any],
     from aiokafka import TopicPartition
 
     from schemas.errors import OperationError
-    from streams.client import existing_partitions
-    from streams.reader import group_less
+    from streams.reader import group_less, partitions_of
 
     async with group_less(settings.kafka.bootstrap_servers) as consumer:
         letters = {letter["source"]: letter for letter in await _read_letters(consumer, settings)}
@@ -126,7 +124,7 @@ async def _show(settings: "Settings", source: "Source") -> tuple[dict[str, Any],
             raise OperationError(f"No dead letter names {source}; `turnout dead-letters list` shows those there are.")
         partition = TopicPartition(source.topic, source.partition)
         gone = OperationError(f"{source.topic} does not keep the bytes of {source} any more: {letter['reason']}.")
-        if partition not in await existing_partitions(consumer, source.topic):
+        if partition not in await partitions_of(consumer, source.topic):
             raise gone
         consumer.assign([partition])
         if not await _begin(consumer, partition) <= source.offset < await _end(consumer, partition):

@@ -88,15 +88,14 @@ async def from_log(settings: "Settings", request_id: str, codec: "Codec") -> lis
     import orjson
 
     from schemas.events import RequestEvent
-    from streams.client import existing_partitions
-    from streams.reader import group_less, read_to_end
+    from streams.reader import group_less, partitions_of, read_to_end
 
     # The id's bytes stand in the record as they are, or escaped in JSON: only such records are decoded.
     marks = (request_id.encode(), orjson.dumps(request_id)[1:-1])
     found = []
     for kind in KINDS:
         async with group_less(settings.kafka.bootstrap_servers) as consumer:
-            partitions = await existing_partitions(consumer, f"{settings.kafka.topic_prefix}{kind}")
+            partitions = await partitions_of(consumer, f"{settings.kafka.topic_prefix}{kind}")
             async for record in read_to_end(consumer, partitions):
                 if record.value is None or not any(mark in record.value for mark in marks):
                     continue

@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 async def read_control(consumer: "AIOKafkaConsumer", settings: "Settings", codec: "Codec") -> "ControlLog":
     """Every state of the control log. Raises OperationError when the topic does not exist."""
     from schemas.events import Event
-    from streams.client import existing_partitions
     from streams.control import ControlLog
-    from streams.reader import read_to_end
+    from streams.reader import partitions_of, read_to_end
 
     control = ControlLog()
-    partitions = await existing_partitions(consumer, f"{settings.kafka.topic_prefix}control")
+    partitions = await partitions_of(consumer, f"{settings.kafka.topic_prefix}control")
     async for record in read_to_end(consumer, partitions):
         control.put(record.offset, cast(Event, codec.decode(record.value)))
     return control
@@ -28,12 +27,11 @@ async def read_control(consumer: "AIOKafkaConsumer", settings: "Settings", codec
 async def read_state(consumer: "AIOKafkaConsumer", settings: "Settings", codec: "Codec") -> "StateView":
     """The newest snapshots. Raises OperationError when the topic does not exist."""
     from schemas.state import Snapshot
-    from streams.client import existing_partitions
-    from streams.reader import read_to_end
+    from streams.reader import partitions_of, read_to_end
     from streams.view import StateView
 
     view = StateView()
-    partitions = await existing_partitions(consumer, f"{settings.kafka.topic_prefix}state")
+    partitions = await partitions_of(consumer, f"{settings.kafka.topic_prefix}state")
     async for record in read_to_end(consumer, partitions):
         if record.value is None:
             view.forget(record.key.decode())

@@ -129,8 +129,7 @@ async def _lag(settings: "Settings", view: "StateView") -> Rows:
     """Records that the router has not committed and the projector has not folded, by topic."""
     from aiokafka import TopicPartition
 
-    from streams.client import existing_partitions
-    from streams.reader import group_less
+    from streams.reader import group_less, partitions_of
     from streams.topics import EVENT_KINDS, admin_client, topics_of
 
     topics = topics_of(settings)
@@ -149,7 +148,7 @@ async def _lag(settings: "Settings", view: "StateView") -> Rows:
                 if group == "projector":
                     committed |= {TopicPartition(*place): offset for place, offset in cursors.items()}
                 for name in names:
-                    partitions = await existing_partitions(consumer, name)
+                    partitions = await partitions_of(consumer, name)
                     ends = await consumer.end_offsets(partitions)
                     begins = await consumer.beginning_offsets(partitions)
                     done = {p: max(begins[p], committed.get(p, 0)) for p in partitions}

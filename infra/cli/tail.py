@@ -40,8 +40,7 @@ def tail(
 
 async def _tail(settings: "Settings", topic: str, from_beginning: bool, request: str | None, limit: int) -> None:
     from schemas.errors import OperationError
-    from streams.client import existing_partitions
-    from streams.reader import group_less
+    from streams.reader import group_less, partitions_of
 
     codec, prefix = await codec_of(settings), settings.kafka.topic_prefix
     async with group_less(settings.kafka.bootstrap_servers, wait_ms=250) as consumer:
@@ -51,7 +50,7 @@ async def _tail(settings: "Settings", topic: str, from_beginning: bool, request:
             ours = ", ".join(sorted(known.removeprefix(prefix) for known in existing if known.startswith(prefix)))
             hint = f"use one of {ours}" if ours else "run `turnout topics create`"
             raise OperationError(f"Topic {topic} does not exist; {hint}.")
-        partitions = await existing_partitions(consumer, name)
+        partitions = await partitions_of(consumer, name)
         consumer.assign(partitions)
         begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         for partition in partitions:

@@ -33,7 +33,8 @@ _COMPRESS_FROM_BYTES: Final = 1024
 _TRANSPORT: Final = frozenset(
     {"query", "database", "user", "password", "session_id", "session_timeout", "session_check", "close_session", "query_id",
      "quota_key", "compress", "decompress", "default_format", "wait_end_of_query", "buffer_size", "client_protocol_version",
-     "stacktrace", "cancel_http_readonly_queries_on_client_close", "enable_http_compression", "http_zlib_compression_level", "http_make_head_request", "add_http_cors_header",
+     "stacktrace", "cancel_http_readonly_queries_on_client_close", "enable_http_compression", "http_zlib_compression_level",
+     "http_make_head_request", "add_http_cors_header",
      "send_progress_in_http_headers", "http_headers_progress_interval_ms", "http_write_exception_in_output_format"}
 )  # fmt: skip
 _CONTENT_TYPES: Final = (

@@ -108,7 +108,7 @@ def parse_tree(tree: str) -> list[Node]:
 
 
 def check_tree(nodes: list[Node], databases: frozenset[str]) -> str | None:
-    """Raise `SqlError` for anything that is not on the lists above; returns the statement's format. `databases`: all there are."""
+    """Raise `SqlError` for anything that is not on the lists above; returns its format. `databases`: all there are."""
     if not nodes or nodes[0].kind not in _ROOTS:
         raise SqlError(READONLY, "Cannot execute query in readonly mode: this kind of statement is not on the list")
     root = nodes[0]

@@ -15,7 +15,7 @@ import structlog
 
 from agents.attempts import Attempts, Served
 from agents.dedup import Claim, Claims
-from agents.identity import Identity, identify
+from agents.identity import Identity, identify, unidentified
 from agents.ports import Answer, Clock, DeadLetter, EventLog, Live, Planned, RequestRecord
 from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
@@ -70,13 +70,14 @@ class Router:
         """Serve one record to its end: when this returns, the record may be committed."""
         timing = Timing(queue=max(0.0, (self.clock.now() - record.accepted_at) / MICROS_PER_MS))
         request: ChatRequest | None = None
+        refusal: RequestError | None = None
         trace = self.rng.getrandbits(192)
         try:
             request = self.read(record, self.max_request_bytes)
             identity = identify(record, request.routing, trace)
         except RequestError as error:
-            await self._refuse(record, request, error, timing, trace)
-            return
+            refusal = error
+            identity = identify(record, request.routing.model_copy(update={"tenant": None}) if request else None, trace)
         claimed = (record.source.topic, identity.tenant, identity.request_id)
         claim, first = self.claims.claim(claimed, record.source, self.clock.now())
         if claim is Claim.ANSWERED:
@@ -85,11 +86,14 @@ class Router:
             origin = self._origin(record, identity, "RequestDeduplicated")
             await self.log.append([self._decision(record, RequestDeduplicated(**origin, first_source=first))])
             return
-        retryable = True
         tenants = self.live.tenants
         tenants[identity.tenant] = tenants.get(identity.tenant, 0) + 1
         try:
-            retryable = await self._serve(record, request, identity, timing)
+            if request is None or refusal is not None:
+                assert refusal is not None
+                retryable = await self._refuse(record, request, identity, refusal, timing)
+            else:
+                retryable = await self._serve(record, request, identity, timing)
         except BaseException:
             self.claims.release(claimed, record.source)
             raise
@@ -186,23 +190,19 @@ class Router:
         return error.retryable
 
     async def _refuse(
-        self, record: RequestRecord, request: ChatRequest | None, error: RequestError, timing: Timing, trace: int
-    ) -> None:
-        """A request that never got an identity of its own: a final error, and a dead letter where it was unreadable."""
-        if (
-            self.claims.claim((record.source.topic, "", str(record.source)), record.source, self.clock.now())[0]
-            is not Claim.RUN
-        ):
-            return
-        routing = request.routing.model_copy(update={"tenant": None}) if request else None
-        identity = identify(record, routing, trace)
+        self,
+        record: RequestRecord,
+        request: ChatRequest | None,
+        identity: Identity,
+        error: RequestError,
+        timing: Timing,
+    ) -> bool:
+        """A request that cannot be served as it is: a final error, and a dead letter where it could not be read."""
         if request is None:
             value = record.value or b""
             letter = DeadLetter(error.code, record.source, len(value), sha256(value).hexdigest(), identity.request_id)
             await self.log.dead_letter(record, letter)
-        retryable = await self._fail(record, request, identity, error, None, timing)
-        claimed = (record.source.topic, "", str(record.source))
-        self.claims.answered(claimed, record.source, retryable=retryable, now=self.clock.now())
+        return await self._fail(record, request, identity, error, None, timing)
 
     def _origin(self, record: RequestRecord, identity: Identity, kind: str) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from aiokafka.structs import RecordMetadata
 
 from agents.ports import Answer, DeadLetter, Planned, RequestRecord
 from schemas.chat_avro import encode_response
+from streams.incoming import AVRO, JSON
 from streams.partitioner import partition_of
 from streams.producer import Producer
 from streams.topics import Topics
@@ -16,14 +17,15 @@ OWN_HEADERS = frozenset({
     "request-id", "content-type", "traceparent", "turnout-status", "turnout-source", "turnout-run", "turnout-tenant",
     "turnout-retryable",
 })  # fmt: skip
-AVRO = "avro/binary"
-JSON = "application/json"
 
 
 class KafkaEventLog:
     """EventLog over the leased producer."""
 
-    def __init__(self, producer: Producer, topics: Topics) -> None:
+    def __init__(
+        self, producer: Producer, topics: Topics, registry_ids: Mapping[tuple[str, int], int] | None = None
+    ) -> None:
+        self._registry_ids = registry_ids
         self._producer = producer
         self._topics = topics
         self._requests = topics.by_name
@@ -47,7 +49,7 @@ class KafkaEventLog:
         """Publish a final answer in the partition number of its request, with its key and headers."""
         topic = self._requests[record.source.topic]
         as_avro = record.header("content-type") == AVRO
-        value = encode_response(answer.body) if as_avro else orjson.dumps(answer.body)
+        value = encode_response(answer.body, self._registry_ids) if as_avro else orjson.dumps(answer.body)
         own = {
             "request-id": answer.request_id,
             "content-type": AVRO if as_avro else JSON,

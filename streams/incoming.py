@@ -1,20 +1,28 @@
 """A request record as a ChatRequest, by its content type."""
 
+from collections.abc import Callable, Mapping
+
 from agents.ports import RequestRecord
 from schemas.chat_avro import decode_request
 from schemas.errors import RequestError
 from schemas.requests import ChatRequest, parse_request
 
-JSON_TYPES = (None, "", "application/json")
+AVRO = "avro/binary"
+JSON = "application/json"
 
 
-def read_request(record: RequestRecord, max_bytes: int) -> ChatRequest:
-    """Raises RequestError with what to do."""
-    content_type = record.header("content-type")
-    if content_type == "avro/binary":
-        return decode_request(record.value or b"", max_bytes)
-    if content_type is None or content_type.split(";")[0].strip() in JSON_TYPES:
-        return parse_request(record.value, max_bytes=max_bytes)
-    raise RequestError(
-        "invalid_request", "The content-type header must be application/json or avro/binary.", param="content-type"
-    )
+def request_reader(
+    registry_ids: Mapping[tuple[str, int], int] | None,
+) -> Callable[[RequestRecord, int], ChatRequest]:
+    """Reads a record of at most so many bytes; raises RequestError with what to do."""
+
+    def read(record: RequestRecord, max_bytes: int) -> ChatRequest:
+        content_type = (record.header("content-type") or JSON).split(";")[0].strip()
+        if content_type == AVRO:
+            return decode_request(record.value, max_bytes, registry_ids)
+        if content_type == JSON:
+            return parse_request(record.value, max_bytes=max_bytes)
+        message = f"The content-type header must be {JSON} or {AVRO}."
+        raise RequestError("invalid_request", message, param="content-type")
+
+    return read

@@ -34,7 +34,7 @@ from streams.codecs import codec_of
 from streams.consumer import SafeApp, safe_app
 from streams.control import ControlLog, follow_control
 from streams.eventlog import KafkaEventLog
-from streams.incoming import read_request
+from streams.incoming import request_reader
 from streams.lease import Lease
 from streams.ownership import RequestOwnership
 from streams.partitioner import partition_of
@@ -137,13 +137,13 @@ class Worker:
         settings, worker = self.settings, self.settings.worker
         app, lease = self._app("router")
         producer = await self._producer(lease)
-        event_log = KafkaEventLog(producer, self.topics)
+        event_log = KafkaEventLog(producer, self.topics, self._codec.registry_ids)
         claims = Claims(int(worker.dedup_window_s * MICROS_PER_S))
         router = Router(
             log=event_log, clock=self.clock, claims=claims, live=self.live, rng=self.rng, worker=self.name,
             attempts=Attempts(event_log, self.clock, self.caller, self.live, self.view.circuits, self.rng),
             knowledge=Knowledge(lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend),
-            max_request_bytes=worker.max_request_bytes, read=read_request,
+            max_request_bytes=worker.max_request_bytes, read=request_reader(self._codec.registry_ids),
         )  # fmt: skip
         tasks = RequestTasks(router, self.topics, asyncio.Semaphore(worker.max_in_flight), self._fail)
         tasks.ownership = RequestOwnership(

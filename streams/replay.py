@@ -1,0 +1,265 @@
+"""Replay: fold the whole log again and hold the result against every snapshot that was published.
+
+State is a pure fold of the log, so a published snapshot must equal, byte for byte, what a fresh fold says at its offset:
+from the beginning of the log, and from any earlier set of snapshots onward. What is in force comes from llm.control alone.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from projections.fold import LogRecord
+from projections.partition import FOLDS, PartitionProjection
+from schemas.codec import Codec
+from schemas.errors import UnknownEvent
+from schemas.events import Event
+from schemas.state import Cursor, Snapshot, encode_value
+from streams.codecs import codec_of
+from streams.control import ControlLog
+from streams.reader import group_less, partitions_of, read_to_end
+from streams.settings import Settings
+
+STARTS = 5
+"""How many of the published cursors of a partition are taken as starting points, beside the beginning of the log."""
+FROM_BEGINNING = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A snapshot that the fold contradicts. `start`: offset the fold resumed after, -1 for the beginning of the log.
+
+    `offset`: where both were compared. `published` and `replayed` are JSON; `replayed` is empty where the fold has none.
+    """
+
+    key: str
+    start: int
+    offset: int
+    published: str
+    replayed: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """Counts, and what differs. `starts`: starting points beside the beginning; `compared`: comparisons made.
+
+    `unproven`: a sentence for each partition or snapshot that the log could not reach.
+    """
+
+    records: int
+    partitions: int
+    snapshots: int
+    starts: int
+    compared: int
+    differences: tuple[Difference, ...]
+    unproven: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        return not self.differences
+
+
+@dataclass(slots=True)
+class _Fold:
+    """A projection that resumed after `start`. `loaded`: what it took over -> the offset it covers."""
+
+    start: int
+    projection: PartitionProjection
+    loaded: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def value(self, kind: str, subject: str) -> bytes | None:
+        if kind == "cursor":
+            return encode_value(Cursor(clock=self.projection.clock, control_offset=self.projection.control_offset))
+        state = self.projection.snapshot(kind, subject)
+        return None if state is None else encode_value(state)
+
+
+@dataclass(slots=True)
+class _Partition:
+    """One source partition under replay. `published`: its snapshots in the order of llm.state."""
+
+    tp: TopicPartition
+    kind: str
+    published: list[Snapshot]
+    control: ControlLog
+    folds: list[_Fold] = field(default_factory=list)
+    compared: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    stopped: str = ""
+    _cursors: list[int] = field(init=False)
+    _starting: deque[int] = field(init=False)
+    _due: deque[Snapshot] = field(init=False)
+
+    def __post_init__(self) -> None:
+        versions = {fold.kind: fold.version for fold in FOLDS[self.kind]}
+        versions["cursor"] = sum(versions.values())
+        self.published = [s for s in self.published if versions.get(s.kind) == s.fold_version]
+        self._cursors = [index for index, s in enumerate(self.published) if s.kind == "cursor"]
+        self._starting = deque(self._spread())
+        self._due = deque(sorted(self.published, key=lambda s: s.offset))
+
+    @property
+    def pending(self) -> int:
+        """How many snapshots the log has not reached."""
+        return len(self._due)
+
+    def begin(self, first_offset: int) -> None:
+        """The log starts at `first_offset`: fold from there, or resume from the oldest cursor that still reaches it."""
+        if first_offset == 0:
+            self.folds.append(_Fold(FROM_BEGINNING, self._projection()))
+            return
+        reaching = [index for index in self._cursors if self.published[index].offset + 1 >= first_offset]
+        if not reaching:
+            self.stopped = f"{_name(self.tp)}: its log starts at offset {first_offset} and no cursor reaches it"
+            return
+        self._starting = deque(index for index in self._starting if index > reaching[0])
+        self._resume(reaching[0])
+        start = self.folds[0].start
+        self._due = deque(s for s in self._due if s.offset > start)
+
+    def apply(self, record: LogRecord) -> None:
+        """The next record of the log: fold it everywhere, compare what was published here, start where due."""
+        for fold in self.folds:
+            fold.projection.apply(record)
+        while self._due and self._due[0].offset <= record.offset:
+            self._compare(self._due.popleft())
+        while self._starting and self.published[self._starting[0]].offset <= record.offset:
+            self._resume(self._starting.popleft())
+
+    def finish(self) -> None:
+        """At the end of the log every fold must have come to the same, subject by subject."""
+        if not self.folds:
+            return
+        base, *others = self.folds
+        for name in (fold.kind for fold in FOLDS[self.kind]):
+            for subject in base.projection.subjects(name):
+                value = base.value(name, subject)
+                assert value is not None, subject
+                for fold in others:
+                    self._check(f"{name}:{subject}:{_name(self.tp)}", fold, value, fold.value(name, subject))
+
+    def _spread(self) -> list[int]:
+        """Up to STARTS of the cursors, evenly over the log, by rising offset."""
+        known: dict[int, int] = {}
+        for index in self._cursors:
+            known.setdefault(self.published[index].offset, index)
+        offsets = sorted(known)
+        if len(offsets) > STARTS:
+            offsets = [offsets[number * (len(offsets) - 1) // (STARTS - 1)] for number in range(STARTS)]
+        return [known[offset] for offset in offsets]
+
+    def _projection(self) -> PartitionProjection:
+        return PartitionProjection(self.tp.topic, self.tp.partition, FOLDS[self.kind], self.control.upto)
+
+    def _resume(self, index: int) -> None:
+        """Add a fold that begins with the snapshots that were known when this cursor was published."""
+        cursor = self.published[index]
+        base = self.folds[0].projection if self.folds else None
+        chosen: dict[tuple[str, str], Snapshot] = {}
+        for place, snapshot in enumerate(self.published):
+            if snapshot.kind == "cursor":
+                continue
+            key = snapshot.kind, snapshot.subject
+            known = chosen.get(key)
+            if place <= index:
+                if known is None or (known.epoch, known.offset) <= (snapshot.epoch, snapshot.offset):
+                    chosen[key] = snapshot
+            elif known is None and (base is None or base.snapshot(*key) is not None):
+                # Compaction took the older one: a fold may begin with a subject that is ahead of its cursor.
+                chosen[key] = snapshot
+        projection = self._projection()
+        projection.restore([cursor, *chosen.values()])
+        self.folds.append(_Fold(cursor.offset, projection, {key: s.offset for key, s in chosen.items()}))
+
+    def _compare(self, snapshot: Snapshot) -> None:
+        for fold in self.folds:
+            if snapshot.offset > max(fold.start, fold.loaded.get((snapshot.kind, snapshot.subject), FROM_BEGINNING)):
+                replayed = fold.value(snapshot.kind, snapshot.subject)
+                self._check(snapshot.key, fold, snapshot.value, replayed)
+
+    def _check(self, key: str, fold: _Fold, published: bytes, replayed: bytes | None) -> None:
+        self.compared += 1
+        if replayed != published:
+            offset = fold.projection.covered
+            self.differences.append(Difference(key, fold.start, offset, published.decode(), (replayed or b"").decode()))
+
+
+async def replay(settings: Settings) -> ReplayReport:
+    """Read state, control and the event topics, fold them anew and compare. Raises OperationError without topics."""
+    codec, prefix = await codec_of(settings.kafka), settings.kafka.topic_prefix
+    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+        # State first and control last: the log then reaches every snapshot, and control every offset a tick names.
+        published = await _published(consumer, f"{prefix}state", codec)
+        sources = [(kind, tp) for kind in FOLDS for tp in await partitions_of(consumer, f"{prefix}{kind}")]
+        ends = await consumer.end_offsets([tp for _, tp in sources])
+        begins = await consumer.beginning_offsets([tp for _, tp in sources])
+        control = await _control(consumer, f"{prefix}control", codec)
+        records = 0
+        partitions = []
+        for kind, tp in sources:
+            partition = _Partition(tp, kind, published.get((tp.topic, tp.partition), []), control)
+            partition.begin(begins[tp])
+            if not partition.stopped:
+                records += await _fold(consumer, partition, ends[tp], codec)
+                partition.finish()
+            partitions.append(partition)
+    return ReplayReport(
+        records=records, partitions=len(partitions), snapshots=sum(len(partition.published) for partition in partitions),
+        starts=sum(max(0, len(partition.folds) - 1) for partition in partitions),
+        compared=sum(partition.compared for partition in partitions),
+        differences=tuple(item for partition in partitions for item in partition.differences),
+        unproven=tuple(sentence for partition in partitions for sentence in _unproven(partition)),
+    )  # fmt: skip
+
+
+async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, codec: Codec) -> int:
+    """Fold one partition up to `end`; returns how many records there were. Stops at an event that is not known."""
+    count = 0
+    async for record in read_to_end(consumer, [partition.tp]):
+        if record.offset >= end or partition.stopped:
+            continue
+        try:
+            partition.apply(_record(record, codec))
+        except UnknownEvent as error:
+            partition.stopped = f"{_name(partition.tp)}: offset {record.offset}: {error}"
+        count += 1
+    return count
+
+
+def _record(record: ConsumerRecord, codec: Codec) -> LogRecord:
+    event = codec.decode(record.value or b"")
+    assert isinstance(event, Event), record.offset
+    return LogRecord(record.topic, record.partition, record.offset, record.timestamp * 1000, event)
+
+
+async def _published(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> dict[tuple[str, int], list[Snapshot]]:
+    """Every snapshot that stands in llm.state, by source partition, in the order it was written."""
+    found: dict[tuple[str, int], list[Snapshot]] = {}
+    async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
+        if record.value is not None:
+            snapshot = codec.decode(record.value)
+            assert isinstance(snapshot, Snapshot), record.offset
+            if snapshot.topic:
+                found.setdefault((snapshot.topic, snapshot.partition), []).append(snapshot)
+    return found
+
+
+async def _control(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> ControlLog:
+    control = ControlLog()
+    async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
+        event = codec.decode(record.value)
+        assert isinstance(event, Event), record.offset
+        control.put(record.offset, event)
+    return control
+
+
+def _unproven(partition: _Partition) -> list[str]:
+    if partition.stopped:
+        return [partition.stopped]
+    if partition.pending:
+        return [f"{_name(partition.tp)}: {partition.pending} snapshots lie beyond the end of its log"]
+    return []
+
+
+def _name(tp: TopicPartition) -> str:
+    return f"{tp.topic}-{tp.partition}"

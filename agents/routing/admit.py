@@ -1,6 +1,6 @@
 """Who may take a request: everyone who passes; else by relaxed criteria, then local, then one who sleeps."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from agents.routing.compiled import LOCAL, Compiled
@@ -14,13 +14,12 @@ NOBODY: frozenset[int] = frozenset()
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """`members`: positions, ascending. `emergency`: those that only relaxed criteria let in. `reasons`: what was
-    given up. `woken`: the one member is asleep and gets this single call.
+    given up.
     """
 
     members: list[int]
     emergency: frozenset[int] = NOBODY
     reasons: tuple[str, ...] = ()
-    woken: bool = False
 
 
 def admit(
@@ -49,7 +48,7 @@ def admit(
     if relaxed:
         found, given_up = relaxed
         return Admitted(found, reasons=(f"only local deployments were left, with {given_up} given up",))
-    return _wake(compiled, view, [p for p in profile.capable if p not in unfit], blocked)
+    return _wake(compiled, view, profile, [p for p in profile.capable if p not in unfit], blocked)
 
 
 def _relaxed(positions: list[int], profile: Profile, full: Blocked) -> tuple[list[int], str] | None:
@@ -60,16 +59,24 @@ def _relaxed(positions: list[int], profile: Profile, full: Blocked) -> tuple[lis
         found = [p for p in positions if misses[p] <= given_up]
         if found:
             used = set().union(*(misses[p] for p in found))
-            return found, ", ".join(reason.value.replace("_", " ") for reason in RELAXATION if reason in used)
+            return found, _named(used)
     return None
 
 
-def _wake(compiled: Compiled, view: RoutingView, capable: list[int], blocked: Blocked) -> Admitted:
+def _named(missed: Collection[Reason]) -> str:
+    return ", ".join(reason.value.replace("_", " ") for reason in RELAXATION if reason in missed)
+
+
+def _wake(
+    compiled: Compiled, view: RoutingView, profile: Profile, capable: list[int], blocked: Blocked
+) -> Admitted:
     """The least recently failed of those asleep that has no call under way. None held open by a command."""
 
-    def failed_at(position: int) -> tuple[int, int]:
+    def failed_at(position: int) -> tuple[bool, int, int]:
         circuit = view.circuits.get(compiled.ids[position])
-        return (circuit.last_failed_at if circuit else 0), view.cooling.get(compiled.ids[position], 0)
+        # One that meets every preference comes before one that failed earlier.
+        failed = circuit.last_failed_at if circuit else 0
+        return position in profile.soft, failed, view.cooling.get(compiled.ids[position], 0)
 
     asleep = []
     for position in capable:
@@ -82,5 +89,9 @@ def _wake(compiled: Compiled, view: RoutingView, capable: list[int], blocked: Bl
     if not asleep:
         return Admitted([])
     chosen = min(asleep, key=failed_at)
+    missed = profile.soft.get(chosen, ())
     reason = f"every capable deployment is unavailable: {compiled.ids[chosen]} failed least recently and gets one call"
-    return Admitted([chosen], reasons=(reason,), woken=True)
+    if missed:
+        reason += f", with {_named(missed)} given up"
+    relaxed = bool(missed) and compiled.tier[chosen] != LOCAL
+    return Admitted([chosen], frozenset((chosen,)) if relaxed else NOBODY, (reason,))

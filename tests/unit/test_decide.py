@@ -159,6 +159,10 @@ class TestModel:
         assert steps(decision) == ["mini-eu"]
         assert why(decision) == {1: "model"}
 
+    def test_exclusions_stand_in_the_order_of_the_catalog(self) -> None:
+        decision = decided(view(BIG, MINI_US, MINI_EU), request(response_format={"type": "json_schema"}))
+        assert [exclusion.index for exclusion in decision.excluded] == [1, 2]
+
     def test_without_fallback_no_other_model_serves(self) -> None:
         assert steps(decided(view(), request(model="mini", routing={"fallback": False}))) == ["mini-eu", "mini-us"]
         assert steps(decided(view(), request(routing={"fallback": False}))) == ["mini-eu", "mini-us"]
@@ -239,6 +243,11 @@ class TestAvailability:
         error = rejected(view(MINI_EU, MINI_US, circuits=circuits, in_flight=flying))
         assert (error.code, error.retry_after_ms) == ("throttled", 41_000)
 
+
+    def test_one_that_is_woken_outside_the_region_is_labelled_and_said(self) -> None:
+        decision = decided(view(MINI_US, circuits={"mini-us": OPEN}), request(routing={"region": "eu"}))
+        assert [(s.deployment, s.tier) for s in decision.plan] == [("mini-us", "emergency")]
+        assert any(reason.endswith("gets one call, with region given up") for reason in decision.reasons)
 
 class TestCapability:
     @pytest.mark.parametrize(

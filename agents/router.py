@@ -19,7 +19,7 @@ from agents.identity import Identity, identify, unidentified
 from agents.ports import Answer, Clock, DeadLetter, EventLog, Live, Planned, RequestRecord
 from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
-from agents.run import Run
+from agents.run import Run, origin
 from schemas.errors import LeaseLost, RequestError
 from schemas.events import RequestAccepted, RequestCompleted, RequestDeduplicated, RequestRejected, RouteDecided
 from schemas.inforce import InForce
@@ -77,14 +77,14 @@ class Router:
             identity = identify(record, request.routing, trace)
         except RequestError as error:
             refusal = error
-            identity = identify(record, request.routing.model_copy(update={"tenant": None}) if request else None, trace)
+            identity = unidentified(record, request.routing if request else None, trace)
         claimed = (record.source.topic, identity.tenant, identity.request_id)
         claim, first = self.claims.claim(claimed, record.source, self.clock.now())
         if claim is Claim.ANSWERED:
             return
         if claim is Claim.DUPLICATE:
-            origin = self._origin(record, identity, "RequestDeduplicated")
-            await self.log.append([self._decision(record, RequestDeduplicated(**origin, first_source=first))])
+            shared = self._origin(record, identity, "RequestDeduplicated")
+            await self.log.append([self._decision(record, RequestDeduplicated(**shared, first_source=first))])
             return
         tenants = self.live.tenants
         tenants[identity.tenant] = tenants.get(identity.tenant, 0) + 1
@@ -177,8 +177,8 @@ class Router:
     ) -> bool:  # fmt: skip
         pending = run.pending if run else []
         if run is None or not run.attempts:
-            origin = self._origin(record, identity, "RequestRejected")
-            pending = [*pending, self._decision(record, RequestRejected(**origin, code=error.code))]
+            shared = self._origin(record, identity, "RequestRejected")
+            pending = [*pending, self._decision(record, RequestRejected(**shared, code=error.code))]
         pending = [*pending, self._completed(record, identity, request, run, None, timing, error)]
         await self.log.append(pending)
         routing = self._routing(run, identity, None, timing)
@@ -205,11 +205,8 @@ class Router:
         return await self._fail(record, request, identity, error, None, timing)
 
     def _origin(self, record: RequestRecord, identity: Identity, kind: str) -> dict[str, Any]:
-        return {
-            "event_id": f"{record.source}@{record.run}/{kind}", "occurred_at": self.clock.now(), "worker": self.worker,
-            "source": record.source, "run": record.run, "request_id": identity.request_id, "tenant": identity.tenant,
-            "trace_id": identity.trace_id, "accepted_at": record.accepted_at,
-        }  # fmt: skip
+        event_id = f"{record.source}@{record.run}/{kind}"
+        return {**origin(record, identity, self.worker), "event_id": event_id, "occurred_at": self.clock.now()}
 
     def _decision(self, record: RequestRecord, event: Any) -> Planned:
         partition = record.source.partition

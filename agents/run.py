@@ -37,6 +37,19 @@ class Attempt:
     reserved: int
 
 
+def origin(record: RequestRecord, identity: Identity, worker: str) -> dict[str, Any]:
+    """What every event of a request carries, but for its id and its moment."""
+    return {
+        "worker": worker,
+        "source": record.source,
+        "run": record.run,
+        "request_id": identity.request_id,
+        "tenant": identity.tenant,
+        "trace_id": identity.trace_id,
+        "accepted_at": record.accepted_at,
+    }
+
+
 @dataclass
 class Run:
     """`deadline_at`: broker time in microseconds. `pending`: events that wait for the next round of writing."""
@@ -53,24 +66,22 @@ class Run:
     cost_nano_usd: int = 0
     provider_ms: float = 0.0
     first_token_ms: float = 0.0
+    _name: str = ""
+    _origin: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._name = f"{self.record.source}@{self.record.run}"
+        self._origin = origin(self.record, self.identity, self.worker)
 
     def origin(self, kind: str, now: int) -> dict[str, Any]:
         """What every event of this request carries. `kind` makes the id unique within the run."""
-        record, identity = self.record, self.identity
-        return {
-            "event_id": f"{record.source}@{record.run}/{kind}",
-            "occurred_at": now,
-            "worker": self.worker,
-            "source": record.source,
-            "run": record.run,
-            "request_id": identity.request_id,
-            "tenant": identity.tenant,
-            "trace_id": identity.trace_id,
-            "accepted_at": record.accepted_at,
-        }
+        return {**self._origin, "event_id": f"{self._name}/{kind}", "occurred_at": now}
 
     def _of_attempt(self, kind: str, attempt: Attempt, now: int) -> dict[str, Any]:
-        return self.origin(f"{kind}/{attempt.number}", now) | {
+        return {
+            **self._origin,
+            "event_id": f"{self._name}/{kind}/{attempt.number}",
+            "occurred_at": now,
             "number": attempt.number,
             "deployment": attempt.deployment.id,
             "provider": attempt.deployment.provider,
@@ -81,8 +92,11 @@ class Run:
         }
 
     def _of_cost(self, kind: str, attempt: Attempt, now: int) -> dict[str, Any]:
-        return self.origin(f"{kind}/{attempt.number}", now) | {
-            "cost_id": f"{self.record.source}@{self.record.run}/{attempt.number}",
+        return {
+            **self._origin,
+            "event_id": f"{self._name}/{kind}/{attempt.number}",
+            "occurred_at": now,
+            "cost_id": f"{self._name}/{attempt.number}",
             "number": attempt.number,
             "deployment": attempt.deployment.id,
             "provider": attempt.deployment.provider,

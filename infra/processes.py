@@ -29,6 +29,8 @@ def log_to(level: int, *, json: bool) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    # aiokafka asks for every record whether to log it: 1 % of a worker's time.
+    logging.disable(logging.DEBUG)
     # They print addresses with paths at INFO, and a rebalance as a screenful of tables.
     for name in ("httpx", "aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -4,6 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, get_args, get_origin
 
 T = typing.TypeVar("T")
@@ -57,14 +58,8 @@ def _identity(value: Any) -> Any:
     return value
 
 
-_CONVERTERS: dict[tuple[type, bool], tuple[tuple[str, Convert], ...]] = {}
-
-
-def _converters(shape: type, outward: bool) -> tuple[tuple[str, Convert], ...]:
-    known = _CONVERTERS.get((shape, outward))
-    if known is None:
-        known = _CONVERTERS[shape, outward] = _made(shape, outward)
-    return known
+_OUTWARD: dict[type, tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[tuple[str, Convert], ...]]] = {}
+_INWARD: dict[type, tuple[tuple[str, Convert], ...]] = {}
 
 
 def _made(shape: type, outward: bool) -> tuple[tuple[str, Convert], ...]:
@@ -91,15 +86,30 @@ def _converter(hint: Any, outward: bool) -> Convert:
 
 def to_record(value: Any) -> dict[str, Any]:
     """A dataclass as the dict that its Avro schema describes, without the tag."""
-    return {
-        name: getattr(value, name) if convert is _identity else convert(getattr(value, name))
-        for name, convert in _converters(type(value), True)
-    }
+    plan = _OUTWARD.get(type(value))
+    if plan is None:
+        plan = _OUTWARD[type(value)] = _outward(type(value))
+    names, values_of, nested = plan
+    record = dict(zip(names, values_of(value), strict=True))
+    for name, convert in nested:
+        record[name] = convert(record[name])
+    return record
+
+
+def _outward(shape: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[tuple[str, Convert], ...]]:
+    """Names, one call that reads all fields, and what is left to convert: a plan, since this runs for every event."""
+    converters = _made(shape, True)
+    names = tuple(name for name, _ in converters)
+    # attrgetter of one name gives no tuple.
+    values_of = attrgetter(*names) if len(names) > 1 else lambda value: (getattr(value, names[0]),)
+    return names, values_of, tuple((name, convert) for name, convert in converters if convert is not _identity)
 
 
 def from_record(shape: type[T], record: dict[str, Any]) -> T:
     """The inverse of `to_record`. Raises KeyError when a field is missing."""
+    plan = _INWARD.get(shape)
+    if plan is None:
+        plan = _INWARD[shape] = _made(shape, False)
     return shape(**{
-        name: record[name] if convert is _identity else convert(record[name])
-        for name, convert in _converters(shape, False)
+        name: record[name] if convert is _identity else convert(record[name]) for name, convert in plan
     })  # fmt: skip

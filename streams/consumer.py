@@ -6,12 +6,15 @@ and the group's heartbeats feed a lease.
 """
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiokafka
 import faust
+import structlog
 from aiokafka.errors import (
     IllegalGenerationError,
     NoError,
@@ -23,11 +26,14 @@ from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
+from schemas.errors import LeaseLost
 from streams.clock import boottime
 from streams.lease import Lease, Membership
 
+log = structlog.get_logger()
 MEMBERSHIP_ERRORS = (IllegalGenerationError, UnknownMemberIdError)
 DRAIN_POLL_S = 0.02
+CONFIRM_POLL_S = 0.1
 
 
 class Ownership(Protocol):
@@ -174,10 +180,18 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
                 await self._settle(self.app.consumer_generation_id)
 
     async def _settle(self, generation: int) -> None:
-        await self._thread.confirm_membership()
-        committed = {TP(tp.topic, tp.partition): offset for tp, offset in (await self.seek_to_committed()).items()}
-        positions = {tp: committed.get(tp) or 0 for tp in (TP(tp.topic, tp.partition) for tp in self.assignment())}
-        wanted = await self.app.ownership.assigned(positions)
+        while True:
+            await self._confirmed()
+            offsets = await self.seek_to_committed()
+            committed = {TP(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+            positions = {TP(*tp): committed.get(TP(*tp)) or 0 for tp in self.assignment()}
+            try:
+                wanted = await self.app.ownership.assigned(positions)
+                break
+            except LeaseLost:
+                # The group moved on while we took over. Its next assignment cancels this call and begins anew.
+                log.warning("assignment interrupted", app=self.app.conf.id)
+                await asyncio.sleep(CONFIRM_POLL_S)
         if moved := {tp: offset for tp, offset in wanted.items() if positions.get(tp) != offset}:
             await self._thread.seek_wait(moved)
         for tp, offset in (positions | dict(wanted)).items():
@@ -185,6 +199,13 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             if offset:
                 self._committed_offset[tp] = offset
         self._settled_generation = generation
+
+    async def _confirmed(self) -> None:
+        """Heartbeat until the group confirms us: another member that joins at this moment delays that."""
+        await self._thread.confirm_membership()
+        while not self.app.ownership.lease.valid():
+            await asyncio.sleep(CONFIRM_POLL_S)
+            await self._thread.confirm_membership()
 
 
 class SafeApp(faust.App):  # type: ignore[misc]
@@ -212,6 +233,8 @@ def safe_app(name: str, bootstrap_servers: str, *, session_timeout_s: float, reb
         broker=servers,
         store="memory://",
         web_enabled=False,
+        # Faust makes a folder whether it has tables or not.
+        datadir=str(Path(tempfile.gettempdir()) / "turnout-faust"),
         topic_disable_leader=True,
         topic_allow_declare=False,
         key_serializer="raw",

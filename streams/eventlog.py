@@ -20,11 +20,16 @@ OWN_HEADERS = frozenset({
 
 
 class KafkaEventLog:
-    """EventLog over the leased producer."""
+    """EventLog over the leased producer. `answering`: answers wait while it is not set."""
 
     def __init__(
-        self, producer: Producer, topics: Topics, registry_ids: Mapping[tuple[str, int], int] | None = None
+        self,
+        producer: Producer,
+        topics: Topics,
+        answering: asyncio.Event,
+        registry_ids: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
+        self._answering = answering
         self._registry_ids = registry_ids
         self._producer = producer
         self._topics = topics
@@ -62,6 +67,7 @@ class KafkaEventLog:
         }
         echoed = [(name, item) for name, item in record.headers if name not in OWN_HEADERS]
         headers = [*echoed, *((name, item.encode()) for name, item in own.items())]
+        await self._answering.wait()
         future = await self._producer.send(
             topic.responses, value, key=record.key, partition=record.source.partition, headers=headers
         )

@@ -20,6 +20,16 @@ class Membership:
     generation: int
 
 
+def continues(before: Membership | None, now: Membership | None) -> bool:
+    """Whether nobody else can have owned our partitions between two assignments: no generation passed without us."""
+    return (
+        before is not None
+        and now is not None
+        and before.member == now.member
+        and now.generation in (before.generation, before.generation + 1)
+    )
+
+
 class Lease:
     """Written by the consumer's thread, read by the main one: every write is one assignment."""
 

@@ -12,7 +12,7 @@ from agents.dedup import Claims
 from schemas.events import AssignmentStarted
 from schemas.ids import Source
 from streams.clock import BrokerClock
-from streams.lease import Lease
+from streams.lease import Lease, Membership, continues
 from streams.producer import Producer
 from streams.reader import group_less, read_to_end
 from streams.topics import Topics
@@ -26,10 +26,15 @@ class RequestOwnership:
     def __init__(
         self, *, lease: Lease, drain_s: float, producer: Producer, topics: Topics, clock: BrokerClock, claims: Claims,
         bootstrap_servers: str, worker: str, cancel: Callable[[set[TP]], Awaitable[None]],
+        answering: asyncio.Event,
     ) -> None:  # fmt: skip
         self.lease = lease
         self.drain_s = drain_s
         self.runs: dict[TP, int] = {}
+        # Answers wait from the end of a drain until we know which partitions came back: a new owner may have read by then
+        # what was answered before it.
+        self.answering = answering
+        self._held: Membership | None = None
         self._producer = producer
         self._topics = topics
         self._clock = clock
@@ -41,7 +46,10 @@ class RequestOwnership:
     async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
         """Mark every new partition with an epoch, then learn which requests in it have an answer."""
         await self._producer.ready()
-        gone = self.runs.keys() - positions.keys()
+        before, self._held = self._held, self.lease.membership
+        # Whoever missed a generation may find a partition that others owned meanwhile: nothing of it counts any more.
+        kept = positions.keys() if continues(before, self._held) else set()
+        gone = self.runs.keys() - kept
         await self._cancel(set(gone))
         for tp in gone:
             del self.runs[tp]
@@ -50,11 +58,17 @@ class RequestOwnership:
         markers = await asyncio.gather(*(self._mark(tp) for tp in fresh))
         await self._recall(fresh)
         self.runs.update(zip(fresh, markers, strict=True))
+        self.answering.set()
         log.info("request partitions assigned", partitions=len(positions), fresh=len(fresh))
         return positions
 
     async def revoked(self, partitions: set[TP]) -> None:
-        """Nothing yet: calls on partitions that come back go on. `assigned` ends those of partitions that left."""
+        """The drain is over: hold what answers come now, and let those on their way arrive.
+
+        Calls go on; `assigned` ends those of partitions that left.
+        """
+        self.answering.clear()
+        await self._producer.flush(self.drain_s)
 
     async def _mark(self, tp: TP) -> int:
         event = AssignmentStarted(

@@ -1,6 +1,7 @@
 """The producer: idempotent, acks=all, no linger, every delivery awaited, every write under the lease."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -111,6 +112,12 @@ class Producer:
         return await self.send(
             topic, self._codec.encode(event), key=key.encode() if key is not None else None, partition=partition
         )
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait for what was handed over, at most so long; a frozen broker is the lease's to judge."""
+        if self._kafka is not None:
+            with contextlib.suppress(TimeoutError, LeaseLost):
+                await asyncio.wait_for(self._kafka.flush(), timeout_s)
 
     def _current(self) -> AIOKafkaProducer:
         if self._kafka is None or self._kafka._sender.lost:

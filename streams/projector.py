@@ -22,7 +22,7 @@ from schemas.state import Snapshot
 from streams.clock import BrokerClock
 from streams.control import ControlLog
 from streams.eventlog import acknowledged
-from streams.lease import Lease
+from streams.lease import Lease, Membership, continues
 from streams.partitioner import partition_of
 from streams.producer import Producer
 from streams.reader import group_less
@@ -65,6 +65,7 @@ class Projector:
         self.drain_s = drain_s
         self.owned: dict[TP, Owned] = {}
         self.events = 0
+        self._held: Membership | None = None
         self._producer = producer
         self._topics = topics
         self._clock = clock
@@ -82,8 +83,10 @@ class Projector:
     async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
         """Take ownership of new partitions: mark, restore, and say where to read on."""
         await self._producer.ready()
+        before, self._held = self._held, self.lease.membership
+        kept = positions.keys() if continues(before, self._held) else set()
         async with self._flushing:
-            for tp in self.owned.keys() - positions.keys():
+            for tp in self.owned.keys() - kept:
                 del self.owned[tp]
             fresh = [tp for tp in positions if tp not in self.owned]
             epochs = await asyncio.gather(*(self._mark(tp) for tp in fresh))

@@ -99,7 +99,7 @@ class Worker:
         log.info("worker stopped", worker=self.name)
 
     async def _follow_state(self) -> StateReader:
-        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers))
+        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers, wait_ms=250))
         reader = StateReader(self.view, consumer, self.topics.name("state"), self._codec)
         self._background(reader.run())
         return reader
@@ -137,7 +137,8 @@ class Worker:
         settings, worker = self.settings, self.settings.worker
         app, lease = self._app("router")
         producer = await self._producer(lease)
-        event_log = KafkaEventLog(producer, self.topics, self._codec.registry_ids)
+        answering = asyncio.Event()
+        event_log = KafkaEventLog(producer, self.topics, answering, self._codec.registry_ids)
         claims = Claims(int(worker.dedup_window_s * MICROS_PER_S))
         router = Router(
             log=event_log, clock=self.clock, claims=claims, live=self.live, rng=self.rng, worker=self.name,
@@ -148,7 +149,7 @@ class Worker:
         tasks = RequestTasks(router, self.topics, asyncio.Semaphore(worker.max_in_flight), self._fail)
         tasks.ownership = RequestOwnership(
             lease=lease, drain_s=worker.drain_s, producer=producer, topics=self.topics, clock=self.clock, claims=claims,
-            bootstrap_servers=settings.kafka.bootstrap_servers, worker=self.name, cancel=tasks.cancel,
+            bootstrap_servers=settings.kafka.bootstrap_servers, worker=self.name, cancel=tasks.cancel, answering=answering,
         )  # fmt: skip
         app.ownership = tasks.ownership
         self.tasks = tasks

@@ -1,0 +1,352 @@
+"""A broker in virtual time: partitions with offsets and LogAppendTime, idempotent appends, consumer groups."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import TopicPartition
+from simulation.virtual import VirtualLoop
+
+BASE_MS = 1_790_001_800_000
+"""Start of the world in broker time: half past an hour, so that no budget period ends within a run."""
+
+
+class MemberGone(Exception):
+    """The coordinator does not know the member, or not in this generation."""
+
+
+class Rebalancing(Exception):
+    """A rebalance is under way."""
+
+
+class AckLost(Exception):
+    """The answer did not come in time; the record may have been appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`number`: its place among all appends of the world. `writer`: process; `lease_end`: when that one's lease ended,
+    as it stood when the bytes were sent; `sent_at`: virtual seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    number: int
+    writer: str
+    lease_end: float
+    sent_at: float
+
+
+@dataclass
+class Unsent:
+    """A record before it has a place."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass
+class Network:
+    """Delays in seconds. Faults raise them for a while."""
+
+    rng: random.Random
+    slow_acks: float = 0.0
+    lost_acks: float = 0.0
+
+    def delay(self) -> float:
+        return self.rng.uniform(0.0005, 0.004) if self.rng.random() < 0.97 else self.rng.uniform(0.01, 0.25)
+
+
+class Broker:
+    """Owns every log, and the groups' coordinator."""
+
+    def __init__(self, loop: VirtualLoop, rng: random.Random, partitions: int) -> None:
+        self.loop, self.rng, self.partitions = loop, rng, partitions
+        self.network = Network(rng)
+        self.logs: dict[tuple[str, int], list[Record]] = {}
+        self.groups: dict[str, Group] = {}
+        self.appended = 0
+        self.paused_until = 0.0
+        self._clock_offsets: dict[tuple[str, int], int] = {}
+        self._seen: dict[tuple[str, str, int], dict[int, int]] = {}
+        self._waiting: dict[tuple[str, int], list[asyncio.Future[None]]] = {}
+
+    def log(self, topic: str, partition: int) -> list[Record]:
+        return self.logs.setdefault((topic, partition), [])
+
+    def now_ms(self) -> int:
+        return BASE_MS + int(self.loop.time() * 1000)
+
+    def step_clock(self, topic: str, partition: int, by_ms: int) -> None:
+        """The partition's leader moved to a machine whose clock differs."""
+        self._clock_offsets[topic, partition] = by_ms
+
+    def append(
+        self, topic: str, partition: int, records: Iterable[Unsent], writer: str = "user", lease_end: float = 1e18,
+        sent_at: float = 0.0,
+    ) -> int:  # fmt: skip
+        """Returns the offset of the first."""
+        log = self.log(topic, partition)
+        first = len(log)
+        stamp = self.now_ms() + self._clock_offsets.get((topic, partition), 0)
+        for record in records:
+            self.appended += 1
+            log.append(
+                Record(topic, partition, len(log), stamp, record.key, record.value, record.headers, self.appended,
+                       writer, lease_end, sent_at)
+            )  # fmt: skip
+        for waiter in self._waiting.pop((topic, partition), []):
+            if not waiter.done():
+                waiter.set_result(None)
+        return first
+
+    async def call(self, work: Any, *args: Any) -> Any:
+        """One round trip. `work` runs at the broker, whatever becomes of the caller meanwhile."""
+        done: asyncio.Future[Any] = self.loop.create_future()
+
+        def arrive() -> None:
+            if self.loop.time() < self.paused_until:
+                self.loop.later(self.paused_until - self.loop.time(), arrive)
+                return
+            try:
+                result = work(*args)
+            except Exception as error:
+                self.loop.later(self.network.delay(), answer, None, error)
+                return
+            self.loop.later(self.network.delay(), answer, result, None)
+
+        def answer(result: Any, error: Exception | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+
+        self.loop.later(self.network.delay(), arrive)
+        return await done
+
+    async def produce(
+        self, producer: str, sequence: int, topic: str, partition: int, records: list[Unsent], writer: str,
+        lease_end: float, timeout: float,
+    ) -> tuple[int, int]:  # fmt: skip
+        """Append once however often it is tried. Returns offset and stamp of the first; raises AckLost."""
+        sent_at = self.loop.time()
+
+        def work() -> tuple[int, int]:
+            known = self._seen.setdefault((producer, topic, partition), {})
+            if sequence not in known:
+                known[sequence] = self.append(topic, partition, records, writer, lease_end, sent_at)
+            first = known[sequence]
+            return first, self.log(topic, partition)[first].timestamp
+
+        try:
+            async with asyncio.timeout(timeout):
+                placed: tuple[int, int] = await self.call(work)
+                if self.rng.random() < self.network.lost_acks:
+                    await self.loop.create_future()
+                if self.network.slow_acks:
+                    await asyncio.sleep(self.rng.uniform(0, self.network.slow_acks))
+                return placed
+        except TimeoutError:
+            raise AckLost from None
+
+    async def moved(self, places: Iterable[tuple[str, int]], timeout: float) -> None:
+        """Wait until a record is appended to one of the partitions."""
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        for place in places:
+            self._waiting.setdefault(place, []).append(waiter)
+        handle = self.loop.call_later(timeout, lambda: None if waiter.done() else waiter.set_result(None))
+        await waiter
+        handle.cancel()
+        await asyncio.sleep(self.network.delay())
+
+    def group(self, name: str, topics: tuple[str, ...], session_s: float, rebalance_s: float) -> "Group":
+        if name not in self.groups:
+            self.groups[name] = Group(self, name, topics, session_s, rebalance_s)
+        return self.groups[name]
+
+
+class Reader:
+    """An aiokafka consumer without a group, as far as our code uses one."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self._positions: dict[TopicPartition, int] = {}
+        self._paused: set[TopicPartition] = set()
+        self._client = self
+        self._idle = False
+
+    async def topics(self) -> set[str]:
+        return {topic for topic, _ in self.broker.logs}
+
+    async def _wait_on_metadata(self, topic: str) -> None:
+        return None
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {partition for name, partition in self.broker.logs if name == topic}
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        self._positions = dict.fromkeys(partitions, 0)
+        self._paused, self._idle = set(), False
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._positions[partition] = offset
+
+    async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
+        for partition in partitions:
+            self._positions[partition] = 0
+
+    def pause(self, partition: TopicPartition) -> None:
+        self._paused.add(partition)
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self._positions[partition]
+
+    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        wanted = list(partitions)
+        found: dict[TopicPartition, int] = await self.broker.call(
+            lambda: {tp: len(self.broker.log(tp.topic, tp.partition)) for tp in wanted}
+        )
+        return found
+
+    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def offsets_for_times(self, since: dict[TopicPartition, int]) -> dict[TopicPartition, Record | None]:
+        def work() -> dict[TopicPartition, Record | None]:
+            return {
+                tp: next((r for r in self.broker.log(tp.topic, tp.partition) if r.timestamp >= at), None)
+                for tp, at in since.items()
+            }
+
+        found: dict[TopicPartition, Record | None] = await self.broker.call(work)
+        return found
+
+    async def getone(self, partition: TopicPartition) -> Record:
+        position = self._positions[partition]
+        record: Record = await self.broker.call(lambda: self.broker.log(partition.topic, partition.partition)[position])
+        self._positions[partition] = position + 1
+        return record
+
+    def _ready(self) -> dict[TopicPartition, list[Record]]:
+        batch = {}
+        for tp, position in self._positions.items():
+            if tp not in self._paused and (found := self.broker.log(tp.topic, tp.partition)[position : position + 100]):
+                batch[tp] = found
+        return batch
+
+    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
+        if not self._ready():
+            places = [(tp.topic, tp.partition) for tp in self._positions]
+            # Only the first empty answer has to come in time; later ones would only wake the reader for nothing.
+            await self.broker.moved(places, 4.0 if self._idle else timeout_ms / 1000)
+            self._idle = True
+        batch = self._ready()
+        for tp, found in batch.items():
+            self._positions[tp] += len(found)
+        return batch
+
+
+@dataclass
+class Member:
+    seen_at: float
+    joining: asyncio.Future[int] | None = None
+
+
+@dataclass
+class Group:
+    """The coordinator's side of one consumer group, eager protocol."""
+
+    broker: Broker
+    name: str
+    topics: tuple[str, ...]
+    session_s: float
+    rebalance_s: float
+    members: dict[str, Member] = field(default_factory=dict)
+    generation: int = 0
+    committed: dict[tuple[str, int], int] = field(default_factory=dict)
+    assignment: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
+    deadline: float | None = None
+    checking: bool = False
+
+    def reset(self) -> None:
+        """The group was empty for so long that the broker forgot it; only its offsets were kept by luck."""
+        self.members.clear()
+        self.assignment.clear()
+        self.generation, self.deadline = 0, None
+
+    def _check(self) -> None:
+        """Drop members that went silent; complete a rebalance that waited long enough."""
+        now = self.broker.loop.time()
+        if now >= self.broker.paused_until:
+            for name, member in list(self.members.items()):
+                if member.joining is None and now - member.seen_at > self.session_s:
+                    del self.members[name]
+                    self.prepare()
+            self._complete()
+        self.broker.loop.later(0.2, self._check)
+
+    def prepare(self) -> None:
+        if self.deadline is None:
+            self.deadline = self.broker.loop.time() + self.rebalance_s
+
+    def join(self, member: str, joined: asyncio.Future[int]) -> None:
+        if not self.checking:
+            self.checking = True
+            self._check()
+        self.members[member] = Member(self.broker.loop.time(), joined)
+        self.prepare()
+        self.broker.loop.later(0.05, self._complete)
+
+    def _complete(self) -> None:
+        now = self.broker.loop.time()
+        if self.deadline is None or not self.members or now < self.broker.paused_until:
+            return
+        waiting = [name for name, member in self.members.items() if member.joining is None]
+        if waiting and now < self.deadline:
+            return
+        for name in waiting:
+            del self.members[name]
+        if not self.members:
+            self.deadline = None
+            return
+        self.deadline = None
+        self.generation += 1
+        names = list(self.members)
+        self.broker.rng.shuffle(names)
+        places = [(topic, number) for topic in self.topics for number in range(self.broker.partitions)]
+        self.assignment = {name: places[index :: len(names)] for index, name in enumerate(names)}
+        for member in self.members.values():
+            member.seen_at = now
+            joined, member.joining = member.joining, None
+            assert joined is not None
+            self.broker.loop.later(self.broker.network.delay(), _resolve, joined, self.generation)
+
+    def heartbeat(self, member: str, generation: int) -> str:
+        known = self.members.get(member)
+        if known is None or generation != self.generation:
+            return "gone"
+        known.seen_at = self.broker.loop.time()
+        return "rebalancing" if self.deadline is not None else "ok"
+
+    def commit(self, member: str, generation: int, offsets: dict[tuple[str, int], int]) -> None:
+        if self.members.get(member) is None or generation != self.generation:
+            raise MemberGone
+        self.committed.update(offsets)
+
+    def leave(self, member: str) -> None:
+        if self.members.pop(member, None) is not None:
+            self.prepare()
+
+
+def _resolve(future: asyncio.Future[int], value: int) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,216 @@
+"""A member of a consumer group in virtual time, around the real SafeConsumer's bookkeeping."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+from weakref import WeakSet
+
+from aiokafka import TopicPartition
+from faust.types import TP
+from intervaltree import IntervalTree
+from simulation.broker import Broker, Group, MemberGone, Reader, Record
+from simulation.virtual import Process, VirtualLoop
+
+from streams.consumer import DRAIN_POLL_S, SafeConsumer
+from streams.lease import Lease, Membership
+
+HEARTBEAT_S = 0.6
+COMMIT_S = 0.5
+
+
+class Message:
+    """What Faust's consumer tracks."""
+
+    def __init__(self, record: Record, generation: int) -> None:
+        self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
+        self.key, self.value, self.headers = record.key, record.value, list(record.headers)
+        self.timestamp = record.timestamp / 1000
+        self.tp = TP(record.topic, record.partition)
+        self.acked = False
+        self.generation_id = generation
+
+
+class Event:
+    def __init__(self, message: Message, consumer: "SimConsumer") -> None:
+        self.message = message
+        self._consumer = consumer
+
+    def ack(self) -> bool:
+        return self._consumer.ack(self.message)
+
+
+class SimConsumer(SafeConsumer):
+    """The real acknowledgements, commits and settling; the network below them is the simulation's."""
+
+    def __init__(self, membership: "Membership_") -> None:
+        self._member = membership
+        self.app = SimpleNamespace(
+            consumer_generation_id=0, topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
+            ownership=membership.ownership, _on_partitions_revoked=membership.drain,
+        )  # fmt: skip
+        self._thread = SimpleNamespace(confirm_membership=membership.beat, seek_wait=membership.seek)
+        self._gap = defaultdict(IntervalTree)
+        self._acked = defaultdict(list)
+        self._acked_index = defaultdict(set)
+        self._read_offset = defaultdict(lambda: None)
+        self._committed_offset = defaultdict(lambda: None)
+        self._unacked_messages = WeakSet()
+        self._waiting_for_ack = None
+        self._n_acked = 0
+        self._active_partitions = None
+        self._paused_partitions = set()
+        self._settling = asyncio.Lock()
+        self.frozen = False
+
+    def assignment(self) -> set[TopicPartition]:
+        return set(self._member.assigned)  # type: ignore[arg-type]
+
+    async def seek_to_committed(self) -> dict[TP, int]:
+        found: dict[TP, int] = await self._member.committed()
+        return found
+
+    async def wait_empty(self) -> None:
+        # The same as in SafeConsumer, by the virtual clock.
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.app.ownership.drain_s
+        while loop.time() < deadline and any(not m.acked for m in list(self._unacked_messages)):
+            await asyncio.sleep(DRAIN_POLL_S)
+        await self._member.commit()
+        self.frozen = True
+
+    def assigned_anew(self, generation: int) -> None:
+        """As SafeConsumer.on_partitions_assigned, without Faust's own bookkeeping."""
+        self._forget()
+        self.frozen = False
+        self._settled_generation = None
+        self.app.consumer_generation_id = generation
+
+
+class Membership_:
+    """Joins, heartbeats, reads, drains and joins again, for ever."""
+
+    def __init__(
+        self, *, loop: VirtualLoop, process: Process, broker: Broker, group: Group, ownership: Any, lease: Lease,
+        handle: Callable[[Any], Awaitable[None]], fail: Callable[[BaseException], None],
+        consumer: type[SimConsumer], trace: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.loop, self.process, self.broker, self.group = loop, process, broker, group
+        self.ownership, self.lease, self.handle, self.fail, self.trace = ownership, lease, handle, fail, trace
+        self.name, self.generation, self.count = "", 0, 0
+        self.assigned: list[TP] = []
+        self.consumer = consumer(self)
+        self.queue: asyncio.Queue[Event] = asyncio.Queue()
+        self.rejoin = asyncio.Event()
+        self.reader = Reader(broker)
+        self.fetching: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        self._watched(self._agent())
+        while True:
+            await self._session()
+
+    def _watched(self, work: Any) -> asyncio.Task[Any]:
+        task = self.loop.create_task(work)
+
+        def ended(done: asyncio.Task[Any]) -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                self.fail(error)
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _session(self) -> None:
+        if not self.name:
+            self.count += 1
+            self.name = f"{self.process.name}/{self.count}"
+        joined: asyncio.Future[int] = self.loop.create_future()
+        self.loop.later(self.broker.network.delay(), self.group.join, self.name, joined)
+        self.generation = await joined
+        self.assigned = [TP(topic, number) for topic, number in self.group.assignment.get(self.name, [])]
+        self.trace(f"{self.name} generation {self.generation}: {sorted(self.assigned)}")
+        self.rejoin.clear()
+        self.consumer.assigned_anew(self.generation)
+        beating = self._watched(self._heartbeats())
+        await self.consumer.perform_seek()
+        self.fetching = self._watched(self._fetch())
+        committing = self._watched(self._commits())
+        await self.rejoin.wait()
+        await self.consumer.on_partitions_revoked(set(self.assigned))
+        committing.cancel()
+        beating.cancel()
+
+    async def drain(self, revoked: set[TP]) -> None:
+        """As Faust's app does: no more records, what is queued is forgotten, what runs is waited for."""
+        assert self.fetching is not None
+        self.fetching.cancel()
+        while not self.queue.empty():
+            self.consumer._unacked_messages.discard(self.queue.get_nowait().message)
+        await self.consumer.wait_empty()
+
+    async def _agent(self) -> None:
+        while True:
+            event = await self.queue.get()
+            await self.handle(event)
+
+    async def _fetch(self) -> None:
+        while True:
+            for records in (await self.reader.getmany(timeout_ms=5_000)).values():
+                for record in records:
+                    message = Message(record, self.generation)
+                    self.consumer._unacked_messages.add(message)
+                    self.queue.put_nowait(Event(message, self.consumer))
+
+    async def seek(self, moved: dict[TP, int]) -> None:
+        for tp, offset in moved.items():
+            self.reader.seek(TopicPartition(tp.topic, tp.partition), offset)
+
+    async def committed(self) -> dict[TP, int]:
+        def work() -> dict[TP, int]:
+            return {tp: self.group.committed.get((tp.topic, tp.partition), 0) for tp in self.assigned}
+
+        found: dict[TP, int] = await self.broker.call(work)
+        self.reader.assign([TopicPartition(tp.topic, tp.partition) for tp in self.assigned])
+        await self.seek(found)
+        return found
+
+    async def beat(self) -> None:
+        """One heartbeat, as LeaseConsumer watches it."""
+        sent_at, membership = self.loop.time(), Membership(self.name, self.generation)
+        answer = await self.broker.call(self.group.heartbeat, membership.member, membership.generation)
+        if answer == "ok":
+            self.lease.renewed(sent_at, membership)
+            return
+        if answer == "rebalancing":
+            self.lease.rebalancing(sent_at)
+        else:
+            self.lease.ended()
+            self.name = ""
+        self.rejoin.set()
+
+    async def _heartbeats(self) -> None:
+        while self.name:
+            await asyncio.sleep(HEARTBEAT_S)
+            await self.beat()
+
+    async def _commits(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_S)
+            await self.commit()
+
+    async def commit(self) -> None:
+        offsets = {}
+        for tp in self.assigned:
+            offset = self.consumer._new_offset(tp)
+            known = self.consumer._committed_offset[tp]
+            if offset is not None and (known is None or offset > known):
+                offsets[tp] = offset
+        if not offsets:
+            return
+        plain = {(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+        try:
+            await self.broker.call(self.group.commit, self.name, self.generation, plain)
+        except MemberGone:
+            return
+        self.consumer._committed_offset.update(offsets)

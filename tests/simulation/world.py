@@ -1,0 +1,174 @@
+"""A world from a seed: workers, users, providers and faults in virtual time, then healing, then quiescence."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import orjson
+import structlog
+from simulation.broker import Broker, Unsent
+from simulation.defects import DEFECTS
+from simulation.faults import plan_faults
+from simulation.invariants import violations
+from simulation.providers import Providers
+from simulation.virtual import VirtualLoop
+from simulation.worker import Worker
+
+from schemas.codec import Codec
+from schemas.events import BudgetSet, ConfigurationApplied
+from schemas.inforce import digest_of, document_of
+from schemas.policy import Configuration
+from streams.topics import RequestTopic, Topics
+
+PARTITIONS = 2
+TOPICS = Topics("llm.", PARTITIONS, (RequestTopic("llm.requests", "llm.responses", "llm.chunks", None),))
+DEADLINE_MS = 6_000
+BUSY_S = 30.0
+QUIET_S = 62.0
+"""Longer than a deadline and the 30 s after which a reservation expires, and a few ticks."""
+
+
+@cache
+def _configuration() -> bytes:
+    deployments = [
+        {"id": name, "provider": "openai_compatible", "model": "m", "base_url": "http://127.0.0.1:1", "fallback_tier": tier}
+        for name, tier in (("d1", "primary"), ("d2", "primary"), ("d3", "secondary"))
+    ]  # fmt: skip
+    model = {"id": "m", "price_usd_per_million": {"input": 1.0, "output": 2.0}}
+    document = document_of(Configuration.model_validate({
+        "catalog": {"models": [model], "deployments": deployments},
+        "routing": {"strategy": "cost", "balancer": "round_robin", "cost_strategy": "minimize"},
+        "circuit": {"failure_threshold": 3, "open_s": 5, "probe_interval_s": 2, "success_threshold": 2},
+        "budgets": [{"scope": "global", "period": "day", "limit_usd": 0.01}],
+    }))  # fmt: skip
+    event = ConfigurationApplied(
+        event_id="c", occurred_at=0, worker="", document=document, digest=digest_of(document), author="simulation"
+    )
+    return Codec().encode(event)
+
+
+@dataclass
+class World:
+    """Everything of one seed. `problems`: errors that no worker may raise."""
+
+    seed: int
+    defect: str | None
+    trace: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    restarts: int = 0
+
+    def __post_init__(self) -> None:
+        self.loop = VirtualLoop()
+        self.rng = random.Random(self.seed)
+        self.broker = Broker(self.loop, random.Random(self.rng.getrandbits(64)), PARTITIONS)
+        self.providers = Providers(self.loop, random.Random(self.rng.getrandbits(64)))
+        self.topics = TOPICS
+        self.workers: dict[int, Worker] = {}
+        self.parts: dict[str, Any] = DEFECTS[self.defect] if self.defect else {}
+        self._started = 0
+        self.codec = Codec()
+
+    def say(self, text: str) -> None:
+        self.trace.append(f"{self.loop.time():8.3f} {text}")
+
+    def fault(self, text: str) -> None:
+        self.faults.append(text)
+        self.say(f"FAULT {text}")
+
+    def start_worker(self, slot: int) -> None:
+        self._started += 1
+        name = f"w{slot}.{self._started}"
+        self.say(f"start {name}")
+        self.workers[slot] = Worker(
+            name, self.loop, self.broker, TOPICS, self.providers, random.Random(self.rng.getrandbits(64)), self.parts,
+            self._worker_failed, self.say,
+        )  # fmt: skip
+
+    def _worker_failed(self, worker: Worker, error: BaseException) -> None:
+        """As the real worker: it ends, and its supervisor starts it again."""
+        if worker.process.dead:
+            return
+        self.say(f"{worker.name} failed: {type(error).__name__}: {error}")
+        if type(error).__name__ not in ("LeaseLost", "MemberGone"):
+            self.problems.append(f"{worker.name} raised {type(error).__name__}: {error}")
+        slot = next(slot for slot, known in self.workers.items() if known is worker)
+        self.restarts += 1
+        self.kill(slot, restart_after=1.0)
+
+    def kill(self, slot: int, restart_after: float | None) -> None:
+        worker = self.workers.pop(slot, None)
+        if worker is not None:
+            worker.process.dead = True
+        if restart_after is not None:
+            self.loop.later(restart_after, self._restart, slot)
+
+    def _restart(self, slot: int) -> None:
+        if slot not in self.workers:
+            self.start_worker(slot)
+
+    def publish(self, number: int, request_id: str, partition: int, *, broken: bool = False) -> None:
+        body: Any = {"messages": [{"role": "user", "content": f"say {number}"}]}
+        body["routing"] = {"tenant": f"t{number % 2}", "request_id": request_id, "deadline_ms": DEADLINE_MS}
+        value = b"{broken" if broken else orjson.dumps(body)
+        headers = (("request-id", request_id.encode()),) if broken else ()
+        offset = self.broker.append("llm.requests", partition, [Unsent(request_id.encode(), value, headers)])
+        self.say(f"publish {request_id} at {partition}-{offset}")
+
+    def _users(self) -> None:
+        """Requests over the busy time; some are published twice."""
+        rng = self.rng
+        for number in range(rng.randrange(10, 30)):
+            at, partition, request_id = rng.uniform(1.0, BUSY_S), rng.randrange(PARTITIONS), f"r{number}"
+            broken = rng.random() < 0.03
+            self.loop.later(at, lambda n=number, r=request_id, p=partition, b=broken: self.publish(n, r, p, broken=b))
+            if not broken and rng.random() < 0.15:
+                again = at + rng.uniform(0.0, 8.0)
+                self.loop.later(again, lambda n=number, r=request_id, p=partition: self.publish(n, r, p))
+        if rng.random() < 0.3:
+            self.loop.later(rng.uniform(5.0, 25.0), self._command)
+
+    def _command(self) -> None:
+        event = BudgetSet(event_id="b", occurred_at=0, worker="", scope="global", period="day",
+                          limit_nano_usd=self.rng.choice((1_000, 50_000_000)), at_limit="reject", author="s")  # fmt: skip
+        self.broker.append(TOPICS.name("control"), 0, [Unsent(b"global", self.codec.encode(event), ())])
+        self.say("budget set")
+
+    async def _live(self) -> None:
+        self.broker.append(TOPICS.name("control"), 0, [Unsent(b"", _configuration(), ())])
+        for kind in ("state", "decisions", "attempts", "costs", "transitions"):
+            for partition in range(PARTITIONS):
+                self.broker.log(TOPICS.name(kind), partition)
+        for slot in range(self.rng.choice((2, 2, 3))):
+            self.loop.later(self.rng.uniform(0.0, 1.0), self.start_worker, slot)
+        self._users()
+        plan_faults(self)
+        await asyncio.sleep(BUSY_S)
+        await asyncio.sleep(12.0)
+        self.say("healed")
+        self.broker.network.slow_acks = self.broker.network.lost_acks = 0.0
+        self.providers.down.clear()
+        for slot in (0, 1):
+            self._restart(slot)
+        await asyncio.sleep(QUIET_S)
+
+    def run(self) -> list[str]:
+        """The violations found, one sentence each."""
+        before = structlog.get_config()
+        structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda *_: ""])
+        try:
+            self.loop.run_until_complete(self._live())
+            return [*self.problems, *violations(self)]
+        finally:
+            structlog.configure(**before)
+            for worker in self.workers.values():
+                worker.process.dead = True
+            self.loop.close()
+
+
+def simulate(seed: int, defect: str | None = None) -> tuple[World, list[str]]:
+    """One world and what it broke."""
+    world = World(seed, defect)
+    return world, world.run()

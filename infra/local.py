@@ -111,9 +111,11 @@ def local_stack(
         except KafkaStartError as error:
             raise OperationError(str(error)) from None
         _create_topics(settings)
+        # Faust makes a folder for each app, in the current one by default.
+        environment = SECRET_ENVIRONMENT | {"APP_DATADIR": str(data / "faust")}
         for name in ("worker", "sink"):
             command = turnout(name, "--config", str(config), "--verbose")
-            children[name] = supervisor.add(Child(name, command, data / "logs" / f"{name}.log", SECRET_ENVIRONMENT))
+            children[name] = supervisor.add(Child(name, command, data / "logs" / f"{name}.log", environment))
         if simulate:
             wait_until(
                 lambda: stack.ready(ports.simulators, "/control"),

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,9 @@ class Bench:
         self, body: Any, *, request_id: str | None = None, key: str | None = None, topic: str | None = None,
         partition: int | None = None, headers: tuple[tuple[str, bytes], ...] = (),
     ) -> tuple[int, int]:  # fmt: skip
-        """Publish a request (bytes as they are, anything else as JSON); returns its partition and offset."""
+        """Publish a request (bytes as they are, None as a tombstone, anything else as JSON); returns where it stands."""
         assert self._producer is not None
-        value = body if isinstance(body, bytes) else orjson.dumps(body)
+        value = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         own = ((("request-id", request_id.encode()),) if request_id else ()) + headers
         name = key or request_id
         done = await self._producer.send_and_wait(
@@ -130,6 +130,31 @@ class Bench:
                         for record in found
                     ]
                 await asyncio.sleep(0.1)
+
+    async def answer_of(self, request_id: str, timeout_s: float = 30.0) -> dict[str, Any]:
+        """The first answer that carries this id, on the shared responses topic."""
+        return (await self.answers_of({request_id}, timeout_s))[request_id]
+
+    async def answers_of(
+        self, request_ids: Collection[str], timeout_s: float = 30.0, topic: str | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """The first answer of each id, once every one has one."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                found: dict[str, dict[str, Any]] = {}
+                for record in await self.records(topic or self.topics.requests[0].responses):
+                    name = dict(record.headers)["request-id"].decode()
+                    if name in request_ids:
+                        found.setdefault(name, orjson.loads(record.value))
+                if len(found) == len(request_ids):
+                    return found
+                await asyncio.sleep(0.1)
+
+    async def until(self, condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
+        """Wait for what this process can see."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.02)
 
     async def events(self, kind: str) -> list[Event]:
         """Every event of a topic, by partition and offset."""

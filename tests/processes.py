@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,14 @@ from streams.settings import Settings
 
 
 class HeldProvider:
-    """An OpenAI-compatible provider: a prompt in `held` is answered once it is released. Counts calls by prompt."""
+    """An OpenAI-compatible provider: a prompt in `held` is answered once it is released. Counts calls by prompt.
+
+    `refusals`: deployment name of the path -> status and body that it answers instead.
+    """
 
     def __init__(self) -> None:
         self.held: set[str] = set()
+        self.refusals: dict[str, tuple[int, bytes]] = {}
         self.calls: Counter[str] = Counter()
         self.waiting: Counter[str] = Counter()
         self.port = 0
@@ -39,6 +43,8 @@ class HeldProvider:
         self.waiting[prompt] += 1
         async with self._released:
             await self._released.wait_for(lambda: prompt not in self.held)
+        if (refusal := self.refusals.get(request.match_info["name"])) is not None:
+            return web.Response(status=refusal[0], body=refusal[1], content_type="application/json")
         return web.json_response({
             "id": "c", "object": "chat.completion", "created": 1, "model": body["model"],
             "choices": [{"index": 0, "message": {"role": "assistant", "content": f"re: {prompt}"}, "finish_reason": "stop"}],
@@ -68,14 +74,16 @@ class HeldProvider:
 class WorkerProcess:
     """`turnout worker` as a process of its own, with a health page of its own."""
 
-    def __init__(self, settings: Settings, folder: Path, name: str, *arguments: str) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, name: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.web = free_port()
         config = folder / f"{name}.yaml"
         document = settings.model_dump(mode="json") | {"web": {"port": self.web}}
         config.write_text(_json(document))
-        environment = {"SIMULATED_KEY": "simulated", "PYTHONPATH": os.pathsep.join(sys.path)}
+        own = {"SIMULATED_KEY": "simulated", "PYTHONPATH": os.pathsep.join(sys.path)} | dict(environment or {})
         command = turnout("worker", "--config", str(config), "--verbose", *arguments)
-        self.child = Child(name, command, folder / f"{name}.log", environment)
+        self.child = Child(name, command, folder / f"{name}.log", own)
 
     async def start(self) -> "WorkerProcess":
         """Returns once its apps own their partitions."""

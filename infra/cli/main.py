@@ -15,8 +15,10 @@ from typer import _click
 from infra.cli import dead_letters, set_, simulate, topics
 from infra.cli.apply import apply
 from infra.cli.check import check
+from infra.cli.demo import demo
 from infra.cli.explain import explain
 from infra.cli.options import quiet_logs, say
+from infra.cli.replay import replay
 from infra.cli.send import send
 from infra.cli.sink import sink
 from infra.cli.sql import sql
@@ -28,6 +30,7 @@ from schemas.errors import ConfigurationError, TurnoutError
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "up": up,
+    "demo": demo,
     "worker": worker,
     "sink": sink,
     "check": check,
@@ -37,6 +40,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "sql": sql,
     "explain": explain,
     "status": status,
+    "replay": replay,
 }
 GROUPS: dict[str, typer.Typer] = {
     "topics": topics.app,

@@ -56,6 +56,7 @@ class Exchange:
     format: Format
     script: ProviderScript
     started: float
+    request_id: str
     answer_id: str
     common_headers: bytes
     latency_s: float
@@ -138,8 +139,10 @@ class Exchange:
     def respond(self, status: int, body: bytes, content_type: bytes = JSON, more: bytes = b"") -> None:
         self.write(self.head(status, content_type, len(body), more) + body)
 
-    def refuse(self, refusal: Refusal, more: bytes = b"") -> None:
-        self.respond(refusal.status, self.format.error(refusal), JSON, more)
+    def refuse(self, refusal: Refusal, retry_s: float | None = None) -> None:
+        """Send an error; retry_s is the provider's advice, where its format has one."""
+        more = b"" if retry_s is None else self.format.retry_headers(retry_s)
+        self.respond(refusal.status, self.format.error(refusal, self.request_id, retry_s), JSON, more)
 
     async def deliver(self, answer: Answer | None = None) -> None:
         """Send an answer whole, in its time. A plain call is charged in full even when its caller leaves."""

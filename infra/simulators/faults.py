@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,9 @@ from infra.simulators.exchange import JSON, Exchange
 from infra.simulators.wire import Refusal
 
 BOMB_BYTES: Final = 200_000_000
+# Where the three formats keep text, or at least a name.
+_STRINGS: Final = (b'"content":"', b'"text":"', b'"model":"', b'"modelVersion":"')
+_NUMBER: Final = re.compile(rb'("(?:index|output_tokens|totalTokenCount)":)\d+')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +48,18 @@ def _status(
     param: str | None = None,
     retry_after_s: float | None = None,
 ) -> Fault:
-    """A fault that is an error answer, after the time of a first token; never billed."""
+    """A fault that is an error answer, after the time of a first token; never billed.
+
+    Given in OpenAI's words; a format that has others for it says so in its REFUSALS.
+    """
     refusal = Refusal(status, kind, code, message, param)
 
     async def answer(exchange: Exchange, how: Setting) -> None:
         await exchange.wait(exchange.first_token_s())
         seconds = how.retry_after_s if how.retry_after_s is not None else retry_after_s
-        exchange.refuse(refusal, b"" if seconds is None else retry_after(seconds))
+        exchange.refuse(exchange.format.REFUSALS.get(how.name, refusal), seconds)
 
     return answer
-
-
-def retry_after(seconds: float) -> bytes:
-    """Both header lines: whole seconds, rounded up, and milliseconds."""
-    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-int(-seconds // 1), round(seconds * 1000))
 
 
 async def refuse(exchange: Exchange, how: Setting) -> None:
@@ -109,20 +111,21 @@ async def wrong_content_type(exchange: Exchange, how: Setting) -> None:
 async def invalid_utf8(exchange: Exchange, how: Setting) -> None:
     """Two bytes in a string that no UTF-8 text holds."""
     content_type, body = exchange.whole()
-    mark = b'"content":"' if b'"content":"' in body else b'"model":"'
+    mark = next(mark for mark in _STRINGS if mark in body)
     await _damaged(exchange, content_type, body.replace(mark, mark + b"\xff\xfe"))
 
 
 async def nan(exchange: Exchange, how: Setting) -> None:
     """A number that is not JSON."""
     content_type, body = exchange.whole()
-    await _damaged(exchange, content_type, body.replace(b'"index":0', b'"index":NaN'))
+    await _damaged(exchange, content_type, _NUMBER.sub(rb"\1NaN", body))
 
 
 async def error_in_200(exchange: Exchange, how: Setting) -> None:
     """An error body with status 200; not billed."""
     await exchange.wait(exchange.first_token_s())
-    exchange.respond(200, exchange.format.error(_SERVER_ERROR))
+    wire = exchange.format
+    exchange.respond(200, wire.error(wire.REFUSALS["server_error"], exchange.request_id))
 
 
 async def redirect(exchange: Exchange, how: Setting) -> None:
@@ -190,7 +193,9 @@ async def hang(exchange: Exchange, how: Setting) -> None:
 
 async def empty_completion(exchange: Exchange, how: Setting) -> None:
     """A good answer without text; its prompt is billed."""
-    blank = replace(exchange.answer, pieces=(), piece_tokens=(), finish="stop", tool_name=None, reasoning_tokens=0)
+    blank = replace(
+        exchange.answer, pieces=(), piece_tokens=(), finish="stop", calls=(), reasoning_tokens=0, thought=()
+    )
     await exchange.deliver(blank)
 
 
@@ -203,15 +208,29 @@ async def content_filter(exchange: Exchange, how: Setting) -> None:
         pieces, counts = (" ".join(words[: len(words) // 2]),), (len(words) // 2,)
     else:
         pieces, counts = pieces[: len(pieces) // 2], counts[: len(pieces) // 2]
-    await exchange.deliver(replace(full, pieces=pieces, piece_tokens=counts, finish="content_filter", tool_name=None))
+    await exchange.deliver(replace(full, pieces=pieces, piece_tokens=counts, finish="content_filter", calls=()))
+
+
+async def prompt_blocked(exchange: Exchange, how: Setting) -> None:
+    """The provider's filter refuses the prompt: an error where the format has one for it, else an answer without text."""
+    refusal = exchange.format.REFUSALS.get(how.name)
+    if refusal is not None:
+        await exchange.wait(exchange.first_token_s())
+        exchange.refuse(refusal)
+        return
+    nothing = replace(
+        exchange.answer, pieces=(), piece_tokens=(), finish=how.name, calls=(), reasoning_tokens=0, thought=()
+    )
+    await exchange.deliver(nothing)
 
 
 async def _part(exchange: Exchange, how: Setting) -> None:
     """Send the role and the first text chunks of a stream."""
     answer = exchange.answer
-    body = exchange.frames(answer).body
-    texts = (len(body) - 1) // 2 if how.stall_after is None else how.stall_after
-    await exchange.stream_body(answer, body[: 1 + texts])
+    frames = exchange.frames(answer)
+    body, opening = frames.body, frames.opening
+    texts = (len(body) - opening) // 2 if how.stall_after is None else how.stall_after
+    await exchange.stream_body(answer, body[: opening + texts])
 
 
 async def stream_cut(exchange: Exchange, how: Setting) -> None:
@@ -229,7 +248,8 @@ async def stream_stall(exchange: Exchange, how: Setting) -> None:
 async def stream_error_event(exchange: Exchange, how: Setting) -> None:
     """An error as an event after a part, then a clean end."""
     await _part(exchange, how)
-    exchange.chunk(exchange.format.error_event(_SERVER_ERROR))
+    wire = exchange.format
+    exchange.chunk(wire.error_event(wire.REFUSALS["server_error"], exchange.request_id))
     exchange.end_chunks()
 
 
@@ -240,12 +260,12 @@ async def stream_no_finish(exchange: Exchange, how: Setting) -> None:
     exchange.end_chunks()
 
 
-_SERVER_ERROR: Final = Refusal(500, "server_error", None, "The server had an error while processing your request.")
+_SERVER_ERROR: Final = "The server had an error while processing your request."
 _INVALID: Final = "invalid_request_error"
 
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
-        "status_500": _status(500, "server_error", None, _SERVER_ERROR.message),
+        "status_500": _status(500, "server_error", None, _SERVER_ERROR),
         "status_502": _status(502, "server_error", None, "Bad gateway."),
         "status_503": _status(503, "server_error", "server_is_overloaded", "The engine is currently overloaded."),
         "status_529": _status(529, "overloaded_error", "server_is_overloaded", "Overloaded."),
@@ -284,6 +304,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "hang": hang,
         "empty_completion": empty_completion,
         "content_filter": content_filter,
+        "prompt_blocked": prompt_blocked,
         "refuse": refuse,
         "stream_cut": stream_cut,
         "stream_stall": stream_stall,

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
 from infra.simulators.script import ProviderScript
-from infra.simulators.wire import Answer, Ask, Frames, Refusal, Refused
+from infra.simulators.wire import IMAGE_TOKENS, Answer, Ask, Frames, Refusal, Refused, Tool, chosen
 
-CHAT_PATH: Final = "/v1/chat/completions"
-MODELS_PATH: Final = "/v1/models"
+CHAT_PATHS: Final[tuple[str, ...]] = ("/v1/chat/completions",)
+CHAT_PATTERN: re.Pattern[str] | None = None
+MODELS_PATHS: Final[tuple[str, ...]] = ("/v1/models",)
+ANSWER_PREFIX: str = "chatcmpl-"
 # What an account without a scripted limit is told; never reached.
 _OPEN_LIMIT: Final = 30_000
 _TOKEN_LIMIT: Final = 150_000_000
+_INVALID: Final = "invalid_request_error"
+# The faults are named in this format's words already; see faults.FAULTS.
+REFUSALS: Final[Mapping[str, Refusal]] = MappingProxyType(
+    {
+        "server_error": Refusal(500, "server_error", None, "The server had an error while processing your request."),
+        "rate_limited": Refusal(429, "requests", "rate_limit_exceeded", "Rate limit reached for requests per minute."),
+        "unknown_path": Refusal(404, _INVALID, "unknown_url", "Invalid URL."),
+        "wrong_method": Refusal(405, _INVALID, "method_not_supported", "Not allowed to use this method."),
+        "prompt_blocked": Refusal(
+            400, _INVALID, "content_policy_violation", "Your request was rejected by the safety system."
+        ),
+    }
+)
 
 
-def read(body: bytes, script: ProviderScript) -> Ask:
+def read(body: bytes, script: ProviderScript, target: str, headers: Mapping[str, str]) -> Ask:
     """Read a request; Refused (400 or 404) as the provider would word it."""
     try:
         doc = orjson.loads(body)
@@ -49,7 +66,13 @@ def read(body: bytes, script: ProviderScript) -> Ask:
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
         raise _bad("'max_completion_tokens' must be an integer of at least 1.", "max_completion_tokens")
     tools = doc.get("tools")
-    tool = _forced_tool(tools, doc.get("tool_choice")) if tools else None
+    called = _called(tools, doc.get("tool_choice"), messages[-1], doc.get("parallel_tool_calls")) if tools else ()
+    stop = doc.pop("stop", None)
+    if stop is not None:
+        stop = _stop(stop)
+    given_seed = doc.get("seed")
+    if given_seed is not None and type(given_seed) is not int:
+        raise _bad("'seed' must be an integer.", "seed")
     shape = doc.get("response_format")
     schema, as_json = None, False
     if isinstance(shape, dict) and shape.get("type") in ("json_object", "json_schema"):
@@ -60,26 +83,43 @@ def read(body: bytes, script: ProviderScript) -> Ask:
         prompt += len(orjson.dumps(tools)) // 4
     include = bool(options and options.get("include_usage"))
     subject = orjson.dumps(doc, option=orjson.OPT_SORT_KEYS)
-    return Ask(model, bool(stream), include, most, prompt, subject, tool, schema, as_json)
+    return Ask(model, bool(stream), include, most, prompt, subject, called, schema, as_json, stop or ())
 
 
-def _forced_tool(tools: Any, choice: Any) -> Mapping[str, Any] | None:
-    """The function that must be called, if one must."""
+def _called(tools: Any, choice: Any, last: Mapping[str, Any], parallel: Any) -> tuple[Tool, ...]:
+    """The functions that the answer calls."""
     if not isinstance(tools, list):
         raise _bad("'tools' must be an array.", "tools")
     functions = [tool.get("function") for tool in tools if isinstance(tool, dict)]
-    named = {f["name"]: f for f in functions if isinstance(f, dict) and isinstance(f.get("name"), str)}
+    named = {
+        f["name"]: f.get("parameters") for f in functions if isinstance(f, dict) and isinstance(f.get("name"), str)
+    }
     if len(named) != len(tools):
         raise _bad("Each of 'tools' must be a function with a 'name' of its own.", "tools")
-    if choice == "required":
-        return next(iter(named.values()))
     if isinstance(choice, dict):
         wanted = choice.get("function")
         name = wanted.get("name") if isinstance(wanted, dict) else None
         if name not in named:
             raise _bad(f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice")
-        return named[name]
-    return None
+        return (Tool(str(name), named[name]),)
+    if choice not in (None, "none", "auto", "required"):
+        raise _bad("'tool_choice' must be 'none', 'auto', 'required' or a function.", "tool_choice")
+    text = _text(last.get("content")) if last.get("role") == "user" else None
+    return chosen(named, choice or "auto", text, parallel=parallel is not False)
+
+
+def _stop(given: Any) -> tuple[str, ...]:
+    several = [given] if isinstance(given, str) else given
+    if not isinstance(several, list) or len(several) > 4 or not all(isinstance(one, str) and one for one in several):
+        raise _bad("'stop' must be a string or an array of at most 4 strings.", "stop")
+    return tuple(several)
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    return " ".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
 
 
 def _size(content: Any) -> int:
@@ -87,7 +127,7 @@ def _size(content: Any) -> int:
         return len(content)
     if isinstance(content, list):
         return sum(
-            len(part.get("text") or "") if part.get("type") == "text" else 340
+            len(part.get("text") or "") if part.get("type") == "text" else 4 * IMAGE_TOKENS
             for part in content
             if isinstance(part, dict)
         )
@@ -102,10 +142,15 @@ def plain(ask: Ask, answer: Answer, answer_id: str, created: int) -> bytes:
     """The body of a `chat.completion`."""
     text = "".join(answer.pieces)
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
-    if answer.tool_name is not None:
+    if answer.calls:
         message["content"] = None
         message["tool_calls"] = [
-            {"id": _call_id(answer_id), "type": "function", "function": {"name": answer.tool_name, "arguments": text}}
+            {
+                "id": _call_id(answer_id, at),
+                "type": "function",
+                "function": {"name": call.name, "arguments": "".join(call.pieces)},
+            }
+            for at, call in enumerate(answer.calls)
         ]
     return orjson.dumps(
         {
@@ -113,7 +158,7 @@ def plain(ask: Ask, answer: Answer, answer_id: str, created: int) -> bytes:
             "object": "chat.completion",
             "created": created,
             "model": ask.model,
-            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish}],
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(answer)}],
             "usage": _usage(answer),
             "service_tier": "default",
             "system_fingerprint": "fp_simulated",
@@ -132,25 +177,44 @@ def frames(ask: Ask, answer: Answer, answer_id: str, created: int) -> Frames:
     head_delta = head + b'"choices":[{"index":0,"delta":'
     close = b',"logprobs":null,"finish_reason":null}]' + usage + b"}\n\n"
     role: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None}
-    if answer.tool_name is not None:
-        function = {"name": answer.tool_name, "arguments": ""}
-        role["content"] = None
-        role["tool_calls"] = [{"index": 0, "id": _call_id(answer_id), "type": "function", "function": function}]
-        before, after = b'{"tool_calls":[{"index":0,"function":{"arguments":', b"}}]}"
-    else:
-        before, after = b'{"content":', b"}"
+    starts = [
+        {
+            "tool_calls": [
+                {
+                    "index": at,
+                    "id": _call_id(answer_id, at),
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": ""},
+                }
+            ]
+        }
+        for at, call in enumerate(answer.calls)
+    ]
+    if starts:
+        role |= {"content": None} | starts[0]
     body = [(head_delta + orjson.dumps(role) + close, answer.reasoning_tokens)]
     for piece, tokens in zip(answer.pieces, answer.piece_tokens, strict=True):
-        body.append((head_delta + before + orjson.dumps(piece) + after + close, tokens))
-    finish = b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n' % (head_delta, answer.finish.encode(), usage)
+        body.append((head_delta + b'{"content":' + orjson.dumps(piece) + b"}" + close, tokens))
+    for at, call in enumerate(answer.calls):
+        # The role's chunk begins the first call already.
+        begun = head_delta + orjson.dumps(starts[at]) + close if at else b""
+        before = head_delta + b'{"tool_calls":[{"index":%d,"function":{"arguments":' % at
+        for piece in call.pieces:
+            body.append((begun + before + orjson.dumps(piece) + b"}}]}" + close, 1))
+            begun = b""
+    finish = b'%b{},"logprobs":null,"finish_reason":"%b"}]%b}\n\n' % (head_delta, _finish(answer).encode(), usage)
     tail = b"data: [DONE]\n\n"
     if ask.include_usage:
         tail = head + b'"choices":[],"usage":' + orjson.dumps(_usage(answer)) + b"}\n\n" + tail
     return Frames(body, finish, tail)
 
 
-def _call_id(answer_id: str) -> str:
-    return "call_" + answer_id.removeprefix("chatcmpl-")
+def _finish(answer: Answer) -> str:
+    return "length" if answer.finish == "window" else answer.finish
+
+
+def _call_id(answer_id: str, at: int) -> str:
+    return f"call_{answer_id.removeprefix(ANSWER_PREFIX)}_{at}"
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
@@ -163,7 +227,7 @@ def _usage(answer: Answer) -> dict[str, Any]:
     }
 
 
-def error(refusal: Refusal) -> bytes:
+def error(refusal: Refusal, request_id: str, retry_s: float | None = None) -> bytes:
     """The body of an error."""
     return orjson.dumps(
         {
@@ -177,9 +241,9 @@ def error(refusal: Refusal) -> bytes:
     )
 
 
-def error_event(refusal: Refusal) -> bytes:
+def error_event(refusal: Refusal, request_id: str) -> bytes:
     """An error inside a stream that began with a 200."""
-    return b"data: " + error(refusal) + b"\n\n"
+    return b"data: " + error(refusal, request_id) + b"\n\n"
 
 
 def models(names: tuple[str, ...], created: int) -> bytes:
@@ -188,12 +252,29 @@ def models(names: tuple[str, ...], created: int) -> bytes:
     return orjson.dumps({"object": "list", "data": data})
 
 
-def limit_headers(limit: int | None, remaining: int, reset_s: float) -> bytes:
-    """x-ratelimit-* lines; reset_s is seconds until the window ends."""
-    if limit is None:
-        limit, remaining, reset_s = _OPEN_LIMIT, _OPEN_LIMIT - 1, 0.002
+def request_headers(request_id: str, limit: int | None, remaining: int, reset_s: float) -> bytes:
+    """x-request-id and x-ratelimit-* lines; reset_s is seconds until the window ends."""
+    limits = _OPEN_HEADERS if limit is None else _limits(limit, remaining, reset_s)
+    return b"x-request-id: %b\r\n%b" % (request_id.encode(), limits)
+
+
+def _limits(limit: int, remaining: int, reset_s: float) -> bytes:
     return (
         f"x-ratelimit-limit-requests: {limit}\r\nx-ratelimit-remaining-requests: {remaining}\r\n"
         f"x-ratelimit-reset-requests: {reset_s:.3f}s\r\nx-ratelimit-limit-tokens: {_TOKEN_LIMIT}\r\n"
         f"x-ratelimit-remaining-tokens: {_TOKEN_LIMIT - 1000}\r\nx-ratelimit-reset-tokens: 0.001s\r\n"
     ).encode()
+
+
+_OPEN_HEADERS: Final = _limits(_OPEN_LIMIT, _OPEN_LIMIT - 1, 0.002)
+
+
+def retry_headers(seconds: float) -> bytes:
+    """Both header lines: whole seconds, rounded up, and milliseconds."""
+    return b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (-int(-seconds // 1), round(seconds * 1000))
+
+
+def context_length(tokens: int, window: int) -> Refusal:
+    """A prompt that is longer than the window."""
+    message = f"This model's maximum context length is {window} tokens. However, your messages have {tokens} tokens."
+    return Refusal(400, _INVALID, "context_length_exceeded", message, "messages")

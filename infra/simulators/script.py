@@ -31,8 +31,9 @@ class ProviderScript:
     latency_ms is the median time of a whole answer, lognormal with latency_sigma; its first token comes after
     first_token_share of it. With tokens_per_second set, the rest of the answer takes as long as its tokens need.
     errors maps a fault's name to its probability; reasoning_share is reasoning tokens per visible token;
-    cached_share is the share of a prompt of 1,024 tokens or more that is billed as cached, in steps of 128.
-    models empty: every model name is served.
+    cached_share is the share of a prompt of 1,024 tokens or more that is billed as cached, in steps of 128;
+    cache_write_share the share of its rest that is billed as written to the cache (anthropic alone tells).
+    context_window: tokens of prompt and answer together, null for no limit. models empty: every model name is served.
     """
 
     format: str = "openai"
@@ -43,6 +44,8 @@ class ProviderScript:
     output_tokens_mean: float = 60.0
     reasoning_share: float = 0.0
     cached_share: float = 0.0
+    cache_write_share: float = 0.0
+    context_window: int | None = None
     errors: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     requests_per_minute: int | None = None
     outages: tuple[Outage, ...] = ()
@@ -56,6 +59,7 @@ class ProviderScript:
             ("output_tokens_mean", 1.0, 16_000.0),
             ("reasoning_share", 0.0, 100.0),
             ("cached_share", 0.0, 1.0),
+            ("cache_write_share", 0.0, 1.0),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number from {low:g} to {high:g}")
@@ -63,6 +67,8 @@ class ProviderScript:
             raise ValueError("tokens_per_second must be above 0, or null for a time that does not depend on tokens")
         if self.requests_per_minute is not None and self.requests_per_minute < 0:
             raise ValueError("requests_per_minute must be 0 or more, or null for no limit")
+        if self.context_window is not None and self.context_window < 1:
+            raise ValueError("context_window must be 1 or more tokens, or null for no limit")
         if any(share < 0 for share in self.errors.values()) or sum(self.errors.values()) > 1.0 + 1e-9:
             raise ValueError("the probabilities in errors must be 0 or more and add up to at most 1")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Mapping
 from hashlib import blake2b
 from math import exp
@@ -13,28 +14,25 @@ from typing import Any, Final, Self
 
 from aiohttp import web
 
-from infra.simulators import openai
+from infra.simulators import anthropic, google, openai
 from infra.simulators.bill import Bill, Call
 from infra.simulators.control import answer_control
 from infra.simulators.exchange import SENT_CLOSE, SENT_KEEP, Exchange
-from infra.simulators.faults import FAULTS, STREAM_ONLY, Setting, checked_fault, refuse, retry_after
+from infra.simulators.faults import FAULTS, STREAM_ONLY, Setting, checked_fault, refuse
 from infra.simulators.script import ProviderScript, checked_name
 from infra.simulators.text import Corpus
-from infra.simulators.wire import Answer, Ask, Format, Refusal, Refused, compose
+from infra.simulators.wire import Answer, Ask, Format, Refused, compose
 
-FORMATS: Final[Mapping[str, Format]] = {"openai": openai}
+FORMATS: Final[Mapping[str, Format]] = {"openai": openai, "anthropic": anthropic, "google": google}
 _WINDOW_S: Final = 60.0
-_RATE_LIMIT: Final = Refusal(429, "requests", "rate_limit_exceeded", "Rate limit reached for requests per minute.")
-_NO_PATH: Final = Refusal(404, "invalid_request_error", "unknown_url", "Invalid URL.")
-_NO_METHOD: Final = Refusal(405, "invalid_request_error", "method_not_supported", "Not allowed to use this method.")
 
 
 class Provider:
     """A provider's state: its random source, its rate window and the fault switched on."""
 
     __slots__ = (
-        "_corpus", "_key", "_window_end", "_window_used", "errors", "fault", "format", "name", "open_headers", "rng",
-        "script", "served",
+        "_corpus", "_key", "_window_end", "_window_used", "errors", "fault", "format", "name", "rng", "script",
+        "served",
     )  # fmt: skip
 
     def __init__(self, name: str, script: ProviderScript, seed: int, corpus: Corpus) -> None:
@@ -47,7 +45,6 @@ class Provider:
         for outage in script.outages:
             checked_fault(outage.fault)
         self.fault: Setting | None = None
-        self.open_headers = self.format.limit_headers(None, 0, 0.0)
         self._key = blake2b(f"{seed}/{name}".encode(), digest_size=32).digest()
         self.rng = random.Random(self._key)
         self._corpus = corpus
@@ -107,8 +104,9 @@ class Simulator:
         self.started = asyncio.get_running_loop().time()
         # So that ids of two runs differ.
         self._run = f"{int(time()):x}"
-        self._chat = {f"/{p.name}{p.format.CHAT_PATH}": p for p in self.providers.values()}
-        self._models = {f"/{p.name}{p.format.MODELS_PATH}": p for p in self.providers.values()}
+        each = self.providers.values()
+        self._chat = {f"/{p.name}{path}": p for p in each for path in p.format.CHAT_PATHS}
+        self._models = {f"/{p.name}{path}": p for p in each for path in p.format.MODELS_PATHS}
 
     def age_s(self) -> float:
         """Seconds since the start."""
@@ -149,29 +147,34 @@ class Simulator:
             return await self._chat_call(provider, request)
         if path == "/control" or path.startswith("/control/"):
             return await answer_control(self, request)
+        name, _, rest = path[1:].partition("/")
+        named = self.providers.get(name)
+        pattern = None if named is None else named.format.CHAT_PATTERN
+        if named is not None and pattern is not None and pattern.fullmatch("/" + rest):
+            if request.method == "POST":
+                return await self._chat_call(named, request)
+            provider = named
         known = provider or self._models.get(path)
         if known is not None and provider is None and request.method == "GET":
             names = known.script.models or (f"{known.name}-chat",)
             return web.Response(body=known.format.models(names, int(time())), content_type="application/json")
-        refusal = _NO_PATH if known is None else _NO_METHOD
-        wire = FORMATS["openai"] if known is None else known.format
-        return web.Response(status=refusal.status, body=wire.error(refusal), content_type="application/json")
+        wire = openai if named is None else named.format
+        refusal = wire.REFUSALS["unknown_path" if known is None else "wrong_method"]
+        body = wire.error(refusal, f"req_{self._run}_none")
+        return web.Response(status=refusal.status, body=body, content_type="application/json")
 
     async def _chat_call(self, provider: Provider, request: web.BaseRequest) -> web.StreamResponse:
         now = asyncio.get_running_loop().time()
         provider.served += 1
         request_id = f"req_{provider.name}_{self._run}_{provider.served}"
         latency_s, share = provider.draw()
-        answer_id = f"chatcmpl-{self._run}{provider.name}{provider.served}"
-        if provider.script.requests_per_minute is None:
-            admitted, limits, reset_s = True, provider.open_headers, 0.0
-        else:
+        wire, script = provider.format, provider.script
+        answer_id = f"{wire.ANSWER_PREFIX}{self._run}{provider.name}{provider.served}"
+        admitted, remaining, reset_s = True, 0, 0.0
+        if script.requests_per_minute is not None:
             admitted, remaining, reset_s = provider.take(now)
-            limits = provider.format.limit_headers(provider.script.requests_per_minute, remaining, reset_s)
-        headers = b"x-request-id: %b\r\n%b" % (request_id.encode(), limits)
-        exchange = Exchange(
-            request, provider.format, provider.script, now, answer_id, headers, latency_s, provider.answer
-        )
+        headers = wire.request_headers(request_id, script.requests_per_minute, remaining, reset_s)
+        exchange = Exchange(request, wire, script, now, request_id, answer_id, headers, latency_s, provider.answer)
         outcome, aborted = "ok", False
         try:
             fault = provider.due_fault(now, now - self.started, share)
@@ -181,14 +184,16 @@ class Simulator:
                 return SENT_CLOSE
             body = await request.content.read()
             try:
-                exchange.ask = provider.format.read(body, provider.script)
+                exchange.ask = ask = wire.read(body, script, request.raw_path, request.headers)
+                if script.context_window is not None and ask.prompt_tokens > script.context_window:
+                    raise Refused(wire.context_length(ask.prompt_tokens, script.context_window))
             except Refused as refused:
                 outcome = "rejected"
                 exchange.refuse(refused.refusal)
                 return SENT_KEEP
             if not admitted:
                 outcome = "rate_limited"
-                exchange.refuse(_RATE_LIMIT, retry_after(reset_s))
+                exchange.refuse(wire.REFUSALS["rate_limited"], reset_s)
             elif fault is None or (fault.name in STREAM_ONLY and not exchange.ask.stream):
                 await exchange.deliver()
             else:
@@ -222,16 +227,28 @@ class Simulator:
 class RunningSimulators:
     """A listening simulator; `async with` closes it, its connections at once."""
 
-    def __init__(self, simulator: Simulator, runner: web.ServerRunner, port: int) -> None:
+    def __init__(self, simulator: Simulator, runner: web.ServerRunner, port: int, closed: socket.socket) -> None:
         self.simulator = simulator
         self.port = port
         self._runner = runner
+        self._closed = closed
 
     def base_url(self, name: str) -> str:
-        """What a client of the provider takes as its base URL."""
+        """What a client of the provider takes as its base URL, with the version."""
+        return f"{self._checked(name, self.port)}/v1"
+
+    def root_url(self, name: str) -> str:
+        """The same without a version, as the SDKs of Anthropic and Google take it."""
+        return self._checked(name, self.port)
+
+    def refusing_url(self, name: str) -> str:
+        """As `base_url`, at a port that is kept but not listened on: the system refuses every connect."""
+        return f"{self._checked(name, int(self._closed.getsockname()[1]))}/v1"
+
+    def _checked(self, name: str, port: int) -> str:
         if name not in self.simulator.providers:
             raise ValueError(f"there is no provider {name!r}; use one of {', '.join(self.simulator.providers)}")
-        return f"http://127.0.0.1:{self.port}/{name}/v1"
+        return f"http://127.0.0.1:{port}/{name}"
 
     def control(self, name: str, fault: str | None, **how: Any) -> None:
         """Switch a fault; keywords as in `Simulator.control`."""
@@ -243,6 +260,7 @@ class RunningSimulators:
 
     async def close(self) -> None:
         """Stop listening and drop every connection."""
+        self._closed.close()
         await self._runner.cleanup()
 
     async def __aenter__(self) -> Self:
@@ -270,4 +288,6 @@ async def start_simulators(
     except OSError:
         await runner.cleanup()
         raise
-    return RunningSimulators(simulator, runner, int(runner.addresses[0][1]))
+    closed = socket.socket()
+    closed.bind(("127.0.0.1", 0))
+    return RunningSimulators(simulator, runner, int(runner.addresses[0][1]), closed)

@@ -89,27 +89,69 @@ def _sentence(rng: random.Random) -> str:
     return words[0].upper() + words[1:] + "."
 
 
-def sample_value(schema: Any, words: str, depth: int = 0) -> Any:
-    """A value that fits the common part of a JSON schema; strings are `words`, numbers the lowest allowed."""
-    if not isinstance(schema, Mapping) or depth > 8:
+_FORMATS: Final[Mapping[str, str]] = {
+    "date": "2026-05-01", "date-time": "2026-05-01T12:00:00Z", "time": "12:00:00Z", "email": "reader@example.com",
+    "uri": "https://example.com/page", "uuid": "6f1f9a52-0b1c-4c55-9a3e-2f6b7a8c9d01",
+}  # fmt: skip
+
+
+def sample_value(schema: Any, words: str, depth: int = 0, root: Any = None) -> Any:
+    """A value that fits the common part of a JSON schema (also in Gemini's spelling); strings are made of `words`."""
+    if not isinstance(schema, Mapping) or depth > 12:
         return words
+    root = schema if root is None else root
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        return sample_value(_referred(root, reference), words, depth + 1, root)
     if "const" in schema:
         return schema["const"]
     if isinstance(schema.get("enum"), list) and schema["enum"]:
         return schema["enum"][0]
     for union in ("anyOf", "oneOf", "allOf"):
         if isinstance(schema.get(union), list) and schema[union]:
-            return sample_value(schema[union][0], words, depth + 1)
+            return sample_value(schema[union][0], words, depth + 1, root)
     kind = schema.get("type")
-    kind = kind[0] if isinstance(kind, list) and kind else kind
+    kind = str(kind[0] if isinstance(kind, list) and kind else kind).lower()
     if kind == "object" or "properties" in schema:
         properties = schema.get("properties")
-        given = properties.items() if isinstance(properties, Mapping) else ()
-        return {name: sample_value(inner, words, depth + 1) for name, inner in given}
+        given = dict(properties) if isinstance(properties, Mapping) else {}
+        required = schema.get("required")
+        needed = [name for name in required if isinstance(name, str)] if isinstance(required, list) else []
+        # A schema that refers to itself ends where only what it requires is given.
+        names = needed if depth > 4 else dict.fromkeys([*given, *needed])
+        return {name: sample_value(given.get(name), words, depth + 1, root) for name in names}
     if kind == "array":
         least = schema.get("minItems")
-        count = max(1, min(least, 16)) if isinstance(least, int) else 1
-        return [sample_value(schema.get("items"), words, depth + 1)] * count
+        count = max(0 if depth > 4 else 1, min(least, 16) if isinstance(least, int) else 0)
+        return [sample_value(schema.get("items"), words, depth + 1, root)] * count
     if kind in ("integer", "number"):
-        return schema.get("minimum", 1)
-    return {"boolean": True, "null": None}.get(str(kind), words)
+        return _number(schema)
+    if kind == "string":
+        return _string(schema, words)
+    return {"boolean": True, "null": None}.get(kind, words)
+
+
+def _referred(root: Any, reference: str) -> Any:
+    at = root
+    for name in reference.removeprefix("#").split("/"):
+        if name:
+            at = at.get(name) if isinstance(at, Mapping) else None
+    return at
+
+
+def _number(schema: Mapping[str, Any]) -> Any:
+    """The lowest that the bounds allow, else 1 or the highest."""
+    if isinstance(schema.get("minimum"), int | float):
+        return schema["minimum"]
+    if isinstance(schema.get("exclusiveMinimum"), int | float):
+        return schema["exclusiveMinimum"] + 1
+    most = schema.get("maximum")
+    return min(1, most) if isinstance(most, int | float) else 1
+
+
+def _string(schema: Mapping[str, Any], words: str) -> str:
+    value = _FORMATS.get(str(schema.get("format")), words)
+    least, most = schema.get("minLength"), schema.get("maxLength")
+    if isinstance(least, int) and 0 < len(value) < least:
+        value = (value + " ") * (least // len(value) + 1)
+    return value[:most] if isinstance(most, int) else value

@@ -337,7 +337,7 @@ async def test_stream_faults(client: httpx.AsyncClient, simulators: RunningSimul
 async def test_every_fault_is_tried_here() -> None:
     tried = {"refuse", "reset_before_headers", "reset_after_headers", "half_body", "garbage", "wrong_content_type"}
     tried |= {"invalid_utf8", "nan", "error_in_200", "redirect", "gzip_bomb", "slow", "slow_first_byte", "trickle"}
-    tried |= {"hang", "empty_completion", "content_filter"}
+    tried |= {"hang", "empty_completion", "content_filter", "prompt_blocked"}
     tried |= {"stream_cut", "stream_stall", "stream_error_event", "stream_no_finish"}
     assert set(FAULTS) == tried | set(STATUSES)
 

@@ -1,0 +1,1 @@
+"""Benchmarks on real parts: whole processes on loopback."""

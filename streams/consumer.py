@@ -34,6 +34,7 @@ log = structlog.get_logger()
 MEMBERSHIP_ERRORS = (IllegalGenerationError, UnknownMemberIdError)
 DRAIN_POLL_S = 0.02
 CONFIRM_POLL_S = 0.1
+FETCH_WAIT_MS = 20
 
 
 class Ownership(Protocol):
@@ -96,7 +97,8 @@ class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             # With its queue full past the interval a worker leaves the group for good (Faust issue 138).
             max_poll_interval_ms=86_400_000,
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            fetch_max_wait_ms=500,
+            # aiokafka has one fetch under way, without the partitions it has just read: their next records wait for it.
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),

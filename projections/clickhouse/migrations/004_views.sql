@@ -1,4 +1,6 @@
 -- What users ask. Amounts are Decimal(38, 9) US dollars, so a nano-dollar is never rounded.
+-- Folded tuples are materialized before a part of them is read: ClickHouse reads `t.part` as a subcolumn, and FINAL does not
+-- fold subcolumns (seen in 26.9: requests stayed `running` until their parts merged).
 CREATE OR REPLACE VIEW turnout.events AS
 SELECT topic, partition, offset, event, version, event_id, logged_at, occurred_at, accepted_at, request_id, tenant, deployment, provider,
     model, if(source_topic = '', '', concat(source_topic, '-', toString(source_partition), '-', toString(source_offset))) AS source,
@@ -23,7 +25,7 @@ SELECT f.request_id AS request_id, f.tenant AS tenant, f.outcome.run < 922337203
     f.accepted_at AS accepted_at, if(completed, f.outcome.logged_at, f.started_at) AS logged_at, f.hour AS hour,
     concat(f.source_topic, '-', toString(f.source_partition), '-', toString(f.source_offset)) AS source,
     if(completed, f.outcome.run, -1) AS run
-FROM turnout.requests_fold AS f FINAL
+FROM (SELECT * REPLACE (materialize(outcome) AS outcome) FROM turnout.requests_fold FINAL) AS f
 WHERE f.outcome.run < 9223372036854775807 OR toUnixTimestamp64Micro(f.started_at) > 0;
 
 CREATE OR REPLACE VIEW turnout.attempts AS
@@ -74,13 +76,13 @@ SELECT f.cost_id AS cost_id, f.tenant AS tenant, f.charge.request_id AS request_
     f.charge.tokens_in AS tokens_in, f.charge.tokens_out AS tokens_out, f.charge.tokens_cached AS tokens_cached,
     f.charge.tokens_reasoning AS tokens_reasoning, f.charge.price_version AS price_version, f.charge.logged_at AS logged_at, f.hour AS hour,
     concat(f.charge.source_topic, '-', toString(f.charge.source_partition), '-', toString(f.charge.source_offset)) AS source
-FROM turnout.costs_fold AS f FINAL;
+FROM (SELECT * REPLACE (materialize(charge) AS charge) FROM turnout.costs_fold FINAL) AS f;
 
 -- Estimated charges that nothing replaced yet.
 CREATE OR REPLACE VIEW turnout.unsettled AS
 SELECT f.tenant AS tenant, f.cost_id AS cost_id, f.charge.logged_at AS logged_at, f.charge.provider AS provider,
     f.charge.deployment AS deployment, f.charge.model AS model, f.charge.nano_usd AS nano_usd
-FROM turnout.costs_fold AS f FINAL
+FROM (SELECT * REPLACE (materialize(charge) AS charge) FROM turnout.costs_fold FINAL) AS f
 WHERE (f.tenant, f.hour, f.cost_id) IN (SELECT tenant, hour, cost_id FROM turnout.estimates) AND f.charge.estimated = 1;
 
 -- What was charged, by hour: certain charges from the rollup and the estimated ones that stand.
@@ -116,7 +118,7 @@ GROUP BY m.minute, m.provider, m.deployment;
 CREATE OR REPLACE VIEW turnout.state AS
 SELECT f.kind AS kind, f.subject AS subject, f.fold_version AS fold_version, f.topic AS topic, f.partition AS partition,
     f.last.epoch AS epoch, f.last.offset AS offset, f.last.logged_at AS logged_at, f.last.value AS value
-FROM turnout.state_fold AS f FINAL
+FROM (SELECT * REPLACE (materialize(last) AS last) FROM turnout.state_fold FINAL) AS f
 WHERE f.written > f.removed;
 
 -- Deployments of the catalog in force, and any that has a circuit. One without traffic is closed.

@@ -56,7 +56,7 @@ class Tally:
             return
         self.fell_back.append(routing["request_id"])
         first, last = attempts[0], attempts[-1]
-        if not self.story and first["deployment"] == victim != last["deployment"] and first["http_status"] == 500:
+        if not self.story and first["deployment"] == victim != last["deployment"] and first.get("http_status") == 500:
             self.story = routing["request_id"]
 
 

@@ -28,12 +28,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from infra.bench.marks import Window, cpu_s, machine_ms, measured, percentiles, rss_mb
-from infra.kafka import free_port
-from infra.local import SECRET_ENVIRONMENT, Stack, free_ports, local_stack
-from infra.supervisor import Child, turnout, wait_until
+from infra.local import free_ports, local_stack
 from schemas.errors import TurnoutError
 from streams.topics import topics_of
 
@@ -47,28 +43,6 @@ def write_scripts(path: Path) -> Path:
     script = {"latency_ms": LATENCY_MS, "latency_sigma": 0.0}
     path.write_text(json.dumps(dict.fromkeys(("alpha", "beta", "gamma", "local"), script)))
     return path
-
-
-def split_worker(stack: Stack) -> dict[str, Child]:
-    """Replace the worker by one process for each app."""
-    stack.children.pop("worker").stop(15.0)
-    parts = {}
-    for role in ("router", "projector"):
-        port = free_port()
-        config = stack.config.with_name(f"{role}.yaml")
-        document = yaml.safe_load(stack.config.read_text()) | {"web": {"port": port}}
-        config.write_text(yaml.safe_dump(document))
-        command = turnout("worker", "--config", str(config), "--only", role)
-        log = stack.config.parent / "logs" / f"{role}.log"
-        child = stack.children[role] = stack.supervisor.add(Child(role, command, log, SECRET_ENVIRONMENT))
-        alone = replace(stack, ports=replace(stack.ports, web=port))
-        wait_until(_owning(alone), child, timeout_s=60, what=f"The {role}")
-        parts[role] = child
-    return parts
-
-
-def _owning(stack: Stack) -> Any:
-    return lambda: bool(leases := stack.leases()) and all(leases.values())
 
 
 def start_instant_s(control: str) -> float:
@@ -108,8 +82,9 @@ def run(rate: float, seconds: float, *, split: bool, folder: Path) -> dict[str, 
     """All phases; the flat object of results. Raises OperationError when a part does not start."""
     scripts = write_scripts(folder / "scripts.json")
     base: dict[str, object] = {"worker": {"max_in_flight": 1000}}
-    with local_stack(folder / "data", base, free_ports(), simulate=True, scripts=scripts) as stack:
-        workers = split_worker(stack) if split else {"worker": stack.children["worker"]}
+    ports = free_ports() if split else replace(free_ports(), projector_web=0)
+    with local_stack(folder / "data", base, ports, simulate=True, scripts=scripts) as stack:
+        workers = {name: stack.children[name] for name in ("worker", "projector") if name in stack.children}
         pids = {name: child.pid for name, child in workers.items()}
         pids |= {"sink": stack.children["sink"].pid, "broker": stack.broker.pid}
         names = tuple(workers)

@@ -1,0 +1,1 @@
+"""Training of the small text models that the package ships."""

@@ -36,10 +36,15 @@ def identify(record: RequestRecord, routing: Routing | None, fresh_trace: int) -
     return _identity(record, routing, fresh_trace, given)
 
 
-def unidentified(record: RequestRecord, routing: Routing | None, fresh_trace: int) -> Identity:
-    """The identity of a request that is refused: what it claims does not count, and an id that is none is passed over."""
+def unidentified(
+    record: RequestRecord, routing: Routing | None, fresh_trace: int, named: str | None = None
+) -> Identity:
+    """The identity of a request that is refused: what it claims does not count, and an id that is none is passed over.
+
+    `named`: the id that an unreadable body named.
+    """
     try:
-        given = _given_id(record)
+        given = _given_id(record) or named
     except RequestError:
         given, routing = None, None
     unclaimed = routing.model_copy(update={"tenant": None}) if routing else None

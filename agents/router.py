@@ -77,7 +77,7 @@ class Router:
             identity = identify(record, request.routing, trace)
         except RequestError as error:
             refusal = error
-            identity = unidentified(record, request.routing if request else None, trace)
+            identity = unidentified(record, request.routing if request else None, trace, error.request_id)
         claimed = (record.source.topic, identity.tenant, identity.request_id)
         claim, first = self.claims.claim(claimed, record.source, self.clock.now())
         if claim is Claim.ANSWERED:

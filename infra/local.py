@@ -23,17 +23,18 @@ SECRET_ENVIRONMENT = {"SIMULATED_KEY": "simulated"}
 
 @dataclass(frozen=True)
 class Ports:
-    """Where everything listens on loopback; 0 in a request for one becomes a free port."""
+    """Where everything listens on loopback. `projector_web` is 0 where one worker does both jobs."""
 
     kafka: int
     sql: int
     web: int
     simulators: int
+    projector_web: int = 0
 
 
 def free_ports() -> Ports:
-    """Four ports nobody uses now, for a demo beside whatever else runs."""
-    return Ports(free_port(), free_port(), free_port(), free_port())
+    """Ports nobody uses now, for a demo beside whatever else runs."""
+    return Ports(free_port(), free_port(), free_port(), free_port(), free_port())
 
 
 @dataclass
@@ -56,12 +57,21 @@ class Stack:
             return False
 
     def leases(self) -> dict[str, bool]:
-        """Of the worker's apps; empty before it answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports.web}/health", timeout=1) as answer:
-                return dict(json.load(answer)["leases"])
-        except (urllib.error.URLError, OSError, ValueError):
-            return {}
+        """Of the workers' apps; empty before every worker answers."""
+        found: dict[str, bool] = {}
+        for port in (self.ports.web, self.ports.projector_web):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+                    found |= json.load(answer)["leases"]
+            except (urllib.error.URLError, OSError, ValueError):
+                if port:
+                    return {}
+        return found
+
+    @property
+    def owned(self) -> bool:
+        """Whether every worker owns its partitions."""
+        return bool(leases := self.leases()) and all(leases.values())
 
 
 def simulated_catalog(simulators: int) -> dict[str, object]:
@@ -113,9 +123,23 @@ def local_stack(
         _create_topics(settings)
         # Faust makes a folder for each app, in the current one by default.
         environment = SECRET_ENVIRONMENT | {"APP_DATADIR": str(data / "faust")}
-        for name in ("worker", "sink"):
-            command = turnout(name, "--config", str(config), "--verbose")
-            children[name] = supervisor.add(Child(name, command, data / "logs" / f"{name}.log", environment))
+        # Two processes for two cores: a flood of requests must not delay the circuits that protect from it.
+        commands = {"worker": turnout("worker"), "sink": turnout("sink")}
+        if ports.projector_web:
+            commands = {
+                "worker": turnout("worker", "--only", "router"),
+                "projector": turnout("worker", "--only", "projector"),
+                "sink": turnout("sink"),
+            }
+        for name, command in commands.items():
+            own = {"TURNOUT_WEB__PORT": str(ports.projector_web)} if name == "projector" else {}
+            child = Child(
+                name,
+                [*command, "--config", str(config), "--verbose"],
+                data / "logs" / f"{name}.log",
+                environment | own,
+            )
+            children[name] = supervisor.add(child)
         if simulate:
             wait_until(
                 lambda: stack.ready(ports.simulators, "/control"),
@@ -123,12 +147,7 @@ def local_stack(
                 timeout_s=20,
                 what="The simulators",
             )
-        wait_until(
-            lambda: bool(leases := stack.leases()) and all(leases.values()),
-            children["worker"],
-            timeout_s=60,
-            what="The worker",
-        )
+        wait_until(lambda: stack.owned, children["worker"], timeout_s=60, what="The worker")
         wait_until(lambda: stack.ready(ports.sql, "/ping"), children["sink"], timeout_s=60, what="The sink")
         yield stack
     finally:

@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from schemas.units import usd_to_nano
 
@@ -62,6 +62,11 @@ class Model(Configured):
     capabilities: frozenset[str] = frozenset()
     price_usd_per_million: Prices = Prices()
     quality: dict[Task, float] = {}
+
+    @field_serializer("capabilities")
+    def _sorted(self, capabilities: frozenset[str]) -> list[str]:
+        """A set has no order, and equal configurations must be equal texts."""
+        return sorted(capabilities)
 
 
 class Limits(Configured):

@@ -54,15 +54,25 @@ ERROR_TYPES = {
 
 
 class RequestError(TurnoutError):
-    """A final error answer. `param` names the field at fault, `retry_after_ms` when a new try makes sense."""
+    """A final error answer. `param` names the field at fault, `retry_after_ms` when a new try makes sense,
+    `request_id` the id that an unreadable body named."""
 
-    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_ms: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
         super().__init__(message)
         assert code in ERROR_TYPES, code
         self.code = code
         self.message = message
         self.param = param
         self.retry_after_ms = retry_after_ms
+        self.request_id = request_id
 
     @property
     def retryable(self) -> bool:

@@ -12,6 +12,7 @@ from schemas.policy import BalancerName, StrategyName
 
 Priority = Literal["interactive", "standard", "batch"]
 DEPLOYMENT_PREFIX = "deployment:"
+MAX_DEADLINE_MS = 24 * 3_600_000
 
 
 class Routing(BaseModel):
@@ -27,7 +28,7 @@ class Routing(BaseModel):
     task: Task | None = None
     tier: ModelTier | None = None
     priority: Priority | None = None
-    deadline_ms: int | None = Field(None, gt=0)
+    deadline_ms: int | None = Field(None, gt=0, le=MAX_DEADLINE_MS)
     max_cost_usd: float | None = Field(None, ge=0)
     min_quality: float | None = Field(None, ge=0, le=1)
     weights: dict[Literal["cost", "speed", "quality", "reliability", "load"], float] | None = None
@@ -103,7 +104,7 @@ def request_of(body: Any, size: int) -> ChatRequest:
     try:
         parsed = ChatBody.model_validate(body)
     except ValidationError as error:
-        raise _invalid(error) from None
+        raise _invalid(error, _claimed_id(body)) from None
     routing = parsed.routing or NO_ROUTING
     provider_body = {key: item for key, item in body.items() if key != "routing"}
     return ChatRequest(
@@ -131,7 +132,14 @@ def _needs(body: ChatBody) -> frozenset[str]:
     return frozenset(needs)
 
 
-def _invalid(error: ValidationError) -> RequestError:
+def _claimed_id(body: dict[str, Any]) -> str | None:
+    """The id that a wrong body names: its caller waits for the error under it."""
+    routing = body.get("routing")
+    named = routing.get("request_id") if isinstance(routing, dict) else None
+    return named if isinstance(named, str) and 0 < len(named) <= 256 else None
+
+
+def _invalid(error: ValidationError, request_id: str | None) -> RequestError:
     """Names every wrong field without quoting a value: values may be content."""
     problems = []
     param = None
@@ -142,4 +150,4 @@ def _invalid(error: ValidationError) -> RequestError:
             problems.append(f"`{path}` is not a field that Turnout knows; remove it or correct its name")
         else:
             problems.append(f"`{path}`: {problem['msg']}")
-    return RequestError("invalid_request", "; ".join(problems[:8]) + ".", param=param)
+    return RequestError("invalid_request", "; ".join(problems[:8]) + ".", param=param, request_id=request_id)

@@ -84,10 +84,10 @@ def run(rate: float, seconds: float, *, split: bool, folder: Path) -> dict[str, 
     base: dict[str, object] = {"worker": {"max_in_flight": 1000}}
     ports = free_ports() if split else replace(free_ports(), projector_web=0)
     with local_stack(folder / "data", base, ports, simulate=True, scripts=scripts) as stack:
-        workers = {name: stack.children[name] for name in ("worker", "projector") if name in stack.children}
-        pids = {name: child.pid for name, child in workers.items()}
+        roles = {"router": "worker", "projector": "projector"} if split else {"worker": "worker"}
+        pids: dict[str, int] = {role: stack.children[child].pid for role, child in roles.items()}
         pids |= {"sink": stack.children["sink"].pid, "broker": stack.broker.pid}
-        names = tuple(workers)
+        names = tuple(roles)
         topic = topics_of(stack.settings).requests[0]
         control = f"http://127.0.0.1:{stack.ports.simulators}/control"
         log = folder / "load.log"

@@ -1,5 +1,6 @@
 """`turnout status`: circuits, health, budgets, workers and lag, from the log alone."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -175,16 +176,20 @@ async def _committed(admin: Any, group: str) -> dict[Any, int]:
 
 
 def _paused(settings: "Settings") -> Any:
-    """Partitions that the worker of this machine has paused, where its page answers."""
+    """Partitions that the workers of this machine have paused, where their pages answer: web.port, and the next one where
+    `turnout up` runs the projector beside the router."""
     import httpx
 
     if not settings.web.port:
         return "not visible: web.port is 0"
-    try:
-        page = httpx.get(f"http://127.0.0.1:{settings.web.port}/health", timeout=2.0, trust_env=False).json()
-        return [{"partition": name, "reason": reason} for name, reason in page["paused"].items()]
-    except (httpx.HTTPError, ValueError, KeyError, AttributeError, TypeError):
+    pages = []
+    for port in (settings.web.port, settings.web.port + 1):
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            pages.append(httpx.get(f"http://127.0.0.1:{port}/health", timeout=2.0, trust_env=False).json())
+    paused = [page["paused"] for page in pages if isinstance(page, dict) and isinstance(page.get("paused"), dict)]
+    if not paused:
         return f"not visible: no worker answers on port {settings.web.port} of this machine"
+    return [{"partition": name, "reason": reason} for page in paused for name, reason in page.items()]
 
 
 def _cell(value: Any) -> str:

@@ -29,12 +29,14 @@ def up(
     Example:
       turnout up --simulate
     """
+    from infra.kafka import free_port
     from infra.local import Ports, local_stack
     from streams.settings import load_settings, settings_file
 
     file = settings_file(config)
     settings = load_settings(file)
-    ports = Ports(kafka_port, settings.sql.port, settings.web.port, simulators_port)
+    web = settings.web.port or free_port()
+    ports = Ports(kafka_port, settings.sql.port, web, simulators_port, projector_web=web + 1)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

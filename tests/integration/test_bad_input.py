@@ -40,7 +40,9 @@ UNREADABLE: dict[str, Case] = {
     "wrong-type": case({"messages": SECRET}, "invalid_request", "`messages`"),
     "wrong-role": case({"messages": [{"role": SECRET, "content": "x"}]}, "invalid_request", "`messages.0.role`"),
     "wrong-stream": case({"messages": MESSAGES, "stream": SECRET}, "invalid_request", "`stream`"),
-    "wrong-deadline": case({"messages": MESSAGES, "routing": {"deadline_ms": SECRET}}, "invalid_request", "deadline_ms"),
+    "wrong-deadline": case(
+        {"messages": MESSAGES, "routing": {"deadline_ms": SECRET}}, "invalid_request", "deadline_ms"
+    ),
     "unknown-routing": case(
         {"messages": MESSAGES, "routing": {"strategie": SECRET}}, "invalid_request", "`routing.strategie`"
     ),
@@ -81,7 +83,9 @@ async def test_every_bad_record_gets_one_error_and_the_worker_goes_on(kafka: Emb
             answers = {dict(record.headers)["request-id"].decode(): record for record in records}
             assert Counter(dict(record.headers)["request-id"].decode() for record in records) == Counter(expected)
             letters = {letter["request_id"]: letter for letter in await _letters(bench)}
-            rejected = Counter(e.request_id for e in await bench.events("decisions") if type(e).__name__ == "RequestRejected")
+            rejected = Counter(
+                e.request_id for e in await bench.events("decisions") if type(e).__name__ == "RequestRejected"
+            )
             completed = Counter(
                 e.request_id for e in await bench.events("decisions") if type(e).__name__ == "RequestCompleted"
             )

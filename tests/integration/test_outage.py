@@ -131,7 +131,9 @@ async def test_with_everything_down_a_last_resort_call_is_made_and_the_id_may_ru
             assert max(made) == len(error["routing"]["attempts"]) > 0
             assert (error["error"]["code"], error["routing"]["retryable"]) == ("all_attempts_failed", True)
             assert error["routing"]["retry_after_ms"] > 0
-            decided = [e for e in await bench.events("decisions") if isinstance(e, RouteDecided) and e.request_id == "last"]
+            decided = [
+                e for e in await bench.events("decisions") if isinstance(e, RouteDecided) and e.request_id == "last"
+            ]
             assert any("gets one call" in reason for reason in decided[0].reasons)
             for name in ("a", "b"):
                 simulators.control(name, None)
@@ -143,5 +145,7 @@ async def test_with_everything_down_a_last_resort_call_is_made_and_the_id_may_ru
     assert sorted(of_last) == ["error", "ok"]
     assert len({headers["request-id"] for _, headers in answers}) == sent + 1
     assert all(
-        body["error"]["code"] == "all_attempts_failed" for body, headers in answers if headers["turnout-status"] == "error"
+        body["error"]["code"] == "all_attempts_failed"
+        for body, headers in answers
+        if headers["turnout-status"] == "error"
     )

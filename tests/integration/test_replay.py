@@ -68,7 +68,7 @@ async def test_replay_equals_every_published_state(kafka: EmbeddedKafka, prefix:
             simulators.control("b", None)
             await load(bench, 60, 220)
             answers = await bench.answers(280)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not {"CircuitOpened", "CircuitClosed"} <= {
                     type(e).__name__ for e in await bench.events("transitions") if isinstance(e, CircuitEvent)
                 }:
@@ -98,7 +98,11 @@ async def test_replay_equals_every_published_state(kafka: EmbeddedKafka, prefix:
         assert not forged.equal
         assert {difference.key.split(":")[1] for difference in forged.differences} == {"circuit"}
         shown = await asyncio.to_thread(
-            subprocess.run, turnout("replay", "--config", str(path), "--json"), capture_output=True, text=True, check=False
+            subprocess.run,
+            turnout("replay", "--config", str(path), "--json"),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert shown.returncode == 1
         assert '"equal":false' in shown.stdout

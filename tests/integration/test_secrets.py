@@ -56,7 +56,9 @@ async def test_canaries_are_found_nowhere_else(kafka: EmbeddedKafka, prefix: str
                 answers = {}
                 async with asyncio.timeout(60):
                     while len(answers) < count:
-                        answers = {dict(r.headers)["request-id"].decode(): r for r in await bench.records(topic.responses)}
+                        answers = {
+                            dict(r.headers)["request-id"].decode(): r for r in await bench.records(topic.responses)
+                        }
             finally:
                 worker.signal(signal.SIGTERM)
             assert await worker.ended() == 0
@@ -68,7 +70,12 @@ async def test_canaries_are_found_nowhere_else(kafka: EmbeddedKafka, prefix: str
                     parts = [record.key or b"", record.value or b"", *(item for _, item in record.headers)]
                     scanned += sum(map(len, parts))
                     for canary in CANARIES:
-                        assert not any(canary in part for part in parts), (name, record.partition, record.offset, canary)
+                        assert not any(canary in part for part in parts), (
+                            name,
+                            record.partition,
+                            record.offset,
+                            canary,
+                        )
     log = worker.child.log.read_bytes()
     assert b"worker started" in log
     for canary in CANARIES:

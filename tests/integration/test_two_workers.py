@@ -46,7 +46,10 @@ async def answered(bench: Bench, count: int) -> Counter[str]:
 
 async def test_one_answer_each_whatever_happens_to_a_worker(kafka: EmbeddedKafka, prefix: str, tmp_path: Path) -> None:
     total = REQUESTS + DRAINED
-    async with await start_simulators({"a": PROVIDER, "b": PROVIDER}) as simulators, contextlib.AsyncExitStack() as ending:
+    async with (
+        await start_simulators({"a": PROVIDER, "b": PROVIDER}) as simulators,
+        contextlib.AsyncExitStack() as ending,
+    ):
         base = simulators.base_url("a").replace("/a/", "/{name}/")
         settings = await prepared(
             settings_for(kafka.bootstrap_servers, prefix, catalog(base, {"a": "primary", "b": "primary"}))

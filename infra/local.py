@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from infra.cli.options import run
 from infra.kafka import EmbeddedKafka, KafkaStartError, free_port
 from infra.supervisor import Child, Supervisor, turnout, wait_until
 from schemas.errors import OperationError
@@ -120,7 +121,8 @@ def local_stack(
             broker.start()
         except KafkaStartError as error:
             raise OperationError(str(error)) from None
-        _create_topics(settings)
+        # The simulators' ports may be new ones: their catalog is applied each time, a user's own file only by `turnout apply`.
+        run(_prepare(settings, apply=simulate))
         # Faust makes a folder for each app, in the current one by default.
         environment = SECRET_ENVIRONMENT | {"APP_DATADIR": str(data / "faust")}
         # Two processes for two cores: a flood of requests must not delay the circuits that protect from it.
@@ -155,8 +157,18 @@ def local_stack(
         broker.stop()
 
 
-def _create_topics(settings: Settings) -> None:
-    from infra.cli.options import run
+async def _prepare(settings: Settings, apply: bool) -> None:
+    """Create the topics, and publish the configuration where none is in force or `apply` asks for it."""
+    from infra.cli.reading import read_control
     from infra.cli.topics import created_topics
+    from streams.apply import changes, configuration_event, publish_control
+    from streams.clock import BrokerClock
+    from streams.codecs import codec_of
+    from streams.reader import group_less
 
-    run(created_topics(settings))
+    await created_topics(settings)
+    codec, clock = await codec_of(settings.kafka), BrokerClock()
+    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+        inforce = (await read_control(consumer, settings, codec)).current
+    if not inforce.applied or (apply and changes(inforce, settings)):
+        await publish_control(settings, codec, clock, [configuration_event(settings, clock.now())])

@@ -96,6 +96,7 @@ class Live:
     """What this worker knows itself, beside the log: calls under way and what providers just told it.
 
     `in_flight`: calls by deployment of this worker and of the others together; `own` is this worker's part.
+    `turns`: decisions so far by group of replicas; `workers`: alive, this one included.
     """
 
     in_flight: dict[str, int] = field(default_factory=dict)
@@ -105,6 +106,8 @@ class Live:
     trials: set[str] = field(default_factory=set)
     out_of_service: dict[str, str] = field(default_factory=dict)
     turn: int = 0
+    turns: dict[str, int] = field(default_factory=dict)
+    workers: int = 1
 
     def started(self, deployment: str) -> None:
         self.own[deployment] = self.own.get(deployment, 0) + 1
@@ -114,7 +117,12 @@ class Live:
         self.own[deployment] -= 1
         self.in_flight[deployment] -= 1
 
-    def others_are(self, others: Mapping[str, int]) -> None:
-        """Take over what the other workers published."""
-        for deployment in self.in_flight.keys() | others.keys() | self.own.keys():
-            self.in_flight[deployment] = self.own.get(deployment, 0) + others.get(deployment, 0)
+    def others_are(self, others: Sequence[Mapping[str, int]]) -> None:
+        """Take over what the other workers published: calls in flight by deployment, one mapping a worker."""
+        self.workers = 1 + len(others)
+        total = dict(self.own)
+        for in_flight in others:
+            for deployment, count in in_flight.items():
+                total[deployment] = total.get(deployment, 0) + count
+        self.in_flight.clear()
+        self.in_flight.update(total)

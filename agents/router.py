@@ -141,19 +141,27 @@ class Router:
     ) -> Decision:
         live = self.live
         view = RoutingView(
-            inforce=inforce, circuits=self.knowledge.circuits, health=self.knowledge.health,
-            spend=self.knowledge.spend, in_flight=live.in_flight, cooling=live.cooling,
-            out_of_service=live.out_of_service, turn=live.turn, tried=frozenset(), trials=live.trials,
-        )  # fmt: skip
+            inforce=inforce,
+            circuits=self.knowledge.circuits,
+            health=self.knowledge.health,
+            spend=self.knowledge.spend,
+            in_flight=live.in_flight,
+            cooling=live.cooling,
+            out_of_service=live.out_of_service,
+            turn=live.turn,
+            trials=live.trials,
+            turns=live.turns,
+            workers=live.workers,
+        )
         live.turn += 1
+        seed = self.rng.getrandbits(63)
         started = perf_counter()
         try:
-            return decide(
-                request, identity.tenant, view, now=self.clock.now(), deadline_at=deadline_at,
-                seed=self.rng.getrandbits(63),
-            )  # fmt: skip
+            decision = decide(request, identity.tenant, view, now=self.clock.now(), deadline_at=deadline_at, seed=seed)
         finally:
             timing.decision = (perf_counter() - started) * 1000
+        live.turns[decision.turn_key] = live.turns.get(decision.turn_key, 0) + 1
+        return decision
 
     async def _answer(self, run: Run, served: Served, timing: Timing) -> None:
         record, identity = run.record, run.identity

@@ -1,35 +1,12 @@
-"""Histograms of latencies in milliseconds: log-bucket index to count, exact to merge.
-
-An octave has 16 buckets of equal width, so a bucket is 3 to 6 % of its value wide. The index comes from the float's own
-exponent and mantissa, not from a logarithm, so that every machine puts a value into the same bucket.
-"""
+"""Histograms of latencies in milliseconds: log-bucket index to count, exact to merge."""
 
 import math
 from collections.abc import Mapping
 
+from schemas.histogram import bucket, value_of
 from schemas.merge import merge_counts as merge
 
 __all__ = ["add", "bucket", "merge", "quantile", "value_of"]
-
-PER_OCTAVE = 16
-SMALLEST_MS = 0.001
-LARGEST_MS = 1e9
-
-
-def bucket(ms: float) -> int:
-    """The bucket of a latency. What is below a microsecond (or no number) counts as one, above 11 days as that."""
-    if not ms > SMALLEST_MS:
-        ms = SMALLEST_MS
-    elif ms > LARGEST_MS:
-        ms = LARGEST_MS
-    mantissa, exponent = math.frexp(ms)
-    return exponent * PER_OCTAVE + int((mantissa - 0.5) * 2 * PER_OCTAVE)
-
-
-def value_of(index: int) -> float:
-    """The middle of a bucket in milliseconds."""
-    exponent, part = divmod(index, PER_OCTAVE)
-    return math.ldexp(0.5 + (part + 0.5) / (2 * PER_OCTAVE), exponent)
 
 
 def add(histogram: Mapping[int, int], ms: float) -> dict[int, int]:

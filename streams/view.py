@@ -59,14 +59,9 @@ class StateView:
         if gone is not None and gone.kind == "load":
             self.loads.pop(gone.subject, None)
 
-    def others_in_flight(self, worker: str, now: int) -> dict[str, int]:
-        """Calls in flight by deployment of the other workers that published a load in the last three seconds."""
-        total: dict[str, int] = {}
-        for load in self.loads.values():
-            if load.worker != worker and now - load.sent_at < LOAD_LIFE_US:
-                for deployment, count in load.in_flight.items():
-                    total[deployment] = total.get(deployment, 0) + count
-        return total
+    def other_workers(self, worker: str, now: int) -> list[WorkerLoad]:
+        """Loads of the other workers that published one in the last three seconds."""
+        return [load for load in self.loads.values() if load.worker != worker and now - load.sent_at < LOAD_LIFE_US]
 
     def of_source(self, topic: str, partition: int) -> list[Snapshot]:
         """Every snapshot made from one source partition."""

@@ -217,7 +217,7 @@ class Worker:
         if not lease.valid():
             return
         now = self.clock.now()
-        self.live.others_are(self.view.others_in_flight(self.name, now))
+        self.live.others_are([load.in_flight for load in self.view.other_workers(self.name, now)])
         load = WorkerLoad(self.name, now, {d: count for d, count in self.live.own.items() if count})
         snapshot = Snapshot(
             kind="load", fold_version=1, subject=self.name, topic="", partition=0, epoch=0, offset=now, logged_at=now,

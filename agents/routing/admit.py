@@ -14,12 +14,13 @@ NOBODY: frozenset[int] = frozenset()
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """`members`: positions, ascending. `emergency`: those that only relaxed criteria let in. `reasons`: what was
-    given up.
+    given up. `woken`: the one member sleeps, which calls under way decided.
     """
 
     members: list[int]
     emergency: frozenset[int] = NOBODY
     reasons: tuple[str, ...] = ()
+    woken: bool = False
 
 
 def admit(
@@ -67,9 +68,7 @@ def _named(missed: Collection[Reason]) -> str:
     return ", ".join(reason.value.replace("_", " ") for reason in RELAXATION if reason in missed)
 
 
-def _wake(
-    compiled: Compiled, view: RoutingView, profile: Profile, capable: list[int], blocked: Blocked
-) -> Admitted:
+def _wake(compiled: Compiled, view: RoutingView, profile: Profile, capable: list[int], blocked: Blocked) -> Admitted:
     """The least recently failed of those asleep that has no call under way. None held open by a command."""
 
     def failed_at(position: int) -> tuple[bool, int, int]:
@@ -82,16 +81,17 @@ def _wake(
     for position in capable:
         name = compiled.ids[position]
         circuit = view.circuits.get(name)
-        if position not in blocked or blocked[position][0] not in ASLEEP or (circuit and circuit.forced == "open"):
+        command = circuit.forced if circuit else view.inforce.forced.get(name)
+        if position not in blocked or blocked[position][0] not in ASLEEP or command == "open":
             continue
         if name not in view.trials and view.in_flight.get(name, 0) <= 0:
             asleep.append(position)
     if not asleep:
-        return Admitted([])
+        return Admitted([], woken=True)
     chosen = min(asleep, key=failed_at)
     missed = profile.soft.get(chosen, ())
     reason = f"every capable deployment is unavailable: {compiled.ids[chosen]} failed least recently and gets one call"
     if missed:
         reason += f", with {_named(missed)} given up"
     relaxed = bool(missed) and compiled.tier[chosen] != LOCAL
-    return Admitted([chosen], frozenset((chosen,)) if relaxed else NOBODY, (reason,))
+    return Admitted([chosen], frozenset((chosen,)) if relaxed else NOBODY, (reason,), woken=True)

@@ -3,33 +3,137 @@
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd, lcm
+from hashlib import blake2b
+from math import ceil, gcd, lcm, log
 
-from agents.routing.compiled import Compiled
-from agents.routing.view import RoutingView
+from agents.routing.adaptive import mixed
+from agents.routing.setting import Setting
 
-Balancer = Callable[[Sequence[int], Compiled, RoutingView, int], int]
-"""(positions of the replicas in order of their ids, catalog, view, seed) -> the position chosen."""
+Balancer = Callable[[Sequence[int], Setting, int], int]
+"""(places of the replicas in order of their ids, setting, turn of this group) -> the place chosen."""
 LONGEST_CYCLE = 1_000
+BOUNDED_LOAD = 1.25
+CLAMP = 4.0
+"""Adaptive weights stay within a quarter and four times the configured ones."""
+UNIT = 1 << 64
 
 
-def round_robin(replicas: Sequence[int], compiled: Compiled, view: RoutingView, seed: int) -> int:
+def round_robin(replicas: Sequence[int], setting: Setting, turn: int) -> int:
     """Each in its turn."""
-    return replicas[view.turn % len(replicas)]
+    return replicas[turn % len(replicas)]
 
 
-def weighted_round_robin(replicas: Sequence[int], compiled: Compiled, view: RoutingView, seed: int) -> int:
+def weighted_round_robin(replicas: Sequence[int], setting: Setting, turn: int) -> int:
     """Each as often as its weight says, spread evenly over the cycle (the smooth form that nginx uses)."""
-    cycle = smooth_cycle(tuple(compiled.weight[position] for position in replicas))
-    return replicas[cycle[view.turn % len(cycle)]]
+    cycle = smooth_cycle(tuple(_weight(setting, k) for k in replicas))
+    return replicas[cycle[turn % len(cycle)]]
 
 
-def least_connections(replicas: Sequence[int], compiled: Compiled, view: RoutingView, seed: int) -> int:
-    """The fewest calls under way for its weight, this one included; equals in their turn."""
-    loads = [(view.in_flight.get(compiled.ids[p], 0) + 1) / compiled.weight[p] for p in replicas]
-    least = min(loads)
-    equals = [p for p, load in zip(replicas, loads, strict=True) if load == least]
-    return equals[view.turn % len(equals)]
+def least_connections(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+    """The fewest calls under way for its weight, this one included; equals in their turn.
+
+    With several workers only the better of two drawn ones, so that all do not herd onto the same.
+    """
+    flying = setting.in_flight()
+    if setting.view.workers > 1 and len(replicas) > 2:
+        draw = mixed(setting.seed)
+        first = draw % len(replicas)
+        second = (first + 1 + (draw >> 32) % (len(replicas) - 1)) % len(replicas)
+        replicas = sorted((replicas[first], replicas[second]))
+    return _least([(flying[k] + 1) / _weight(setting, k) for k in replicas], replicas, turn)
+
+
+def least_response_time(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+    """The shortest peak EWMA times calls under way (this one included), divided by success and weight."""
+    flying, facts = setting.in_flight(), setting.pace.facts
+    times = _response_ms(replicas, setting)
+    waits = [
+        time * (flying[k] + 1) / facts[k].success / _weight(setting, k) for k, time in zip(replicas, times, strict=True)
+    ]
+    return _least(waits, replicas, turn)
+
+
+def consistent_hash(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+    """Weighted rendezvous on the session: a lost replica moves only its own sessions. Nobody above 1.25 of its share.
+
+    A request without a session hashes its seed.
+    """
+    flying, names = setting.in_flight(), setting.field.names
+    session = setting.request.routing.session
+    base = blake2b(str(setting.seed if session is None else session).encode(), digest_size=8)
+    worth = []
+    for k in replicas:
+        digest = base.copy()
+        digest.update(b"\0" + names[k].encode())
+        unit = (int.from_bytes(digest.digest(), "big") + 1) / (UNIT + 1)
+        worth.append((_weight(setting, k) / -log(unit) if unit < 1 else float("inf"), k))
+    worth.sort(key=lambda pair: (-pair[0], pair[1]))
+    total = sum(flying[k] for k in replicas) + 1
+    weights = sum(_weight(setting, k) for k in replicas)
+    for _, k in worth:
+        if flying[k] + 1 <= ceil(BOUNDED_LOAD * total * _weight(setting, k) / weights):
+            return k
+    return worth[0][1]
+
+
+def adaptive_weighted(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+    """Drawn by weights that follow success and time (health decays, so slowly) within a quarter and four times."""
+    times, facts = _response_ms(replicas, setting), setting.pace.facts
+    usual = sum(times) / len(times)
+    shares = [
+        _weight(setting, k) * min(CLAMP, max(1 / CLAMP, facts[k].success * usual / max(time, 1e-9)))
+        for k, time in zip(replicas, times, strict=True)
+    ]
+    return _drawn(shares, replicas, setting.seed)
+
+
+def performance_based(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+    """Drawn in proportion to success x speed."""
+    times, facts = _response_ms(replicas, setting), setting.pace.facts
+    shares = [facts[k].success / max(time, 1e-9) for k, time in zip(replicas, times, strict=True)]
+    return _drawn(shares, replicas, setting.seed)
+
+
+def token_aware(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+    """The largest free share of tokens a minute, those in flight counted; then the fewest in flight for its weight."""
+    tokens = setting.view.tokens_in_flight or {}
+    limits, facts, names = setting.compiled.limits, setting.pace.facts, setting.field.names
+    members, flying = setting.field.members, setting.in_flight()
+    keys = []
+    for k in replicas:
+        limit, busy = limits[members[k]].tokens_per_minute, tokens.get(names[k], 0)
+        used = (facts[k].tokens + busy) / limit if limit else 0.0
+        keys.append((used, busy / _weight(setting, k), (flying[k] + 1) / _weight(setting, k)))
+    return _least(keys, replicas, turn)
+
+
+def _weight(setting: Setting, k: int) -> float:
+    return setting.compiled.weight[setting.field.members[k]]
+
+
+def _response_ms(replicas: Sequence[int], setting: Setting) -> list[float]:
+    """The worker's own peak EWMA where there is one, else the time that health says."""
+    known, names, times = setting.view.response_ms, setting.field.names, setting.pace.times
+    if not known:
+        return [times[k] for k in replicas]
+    return [known.get(names[k], times[k]) for k in replicas]
+
+
+def _least(keys: Sequence[float] | Sequence[tuple[float, ...]], replicas: Sequence[int], turn: int) -> int:
+    """The least key; equals in their turn."""
+    least = min(keys)
+    equals = [k for k, key in zip(replicas, keys, strict=True) if key == least]
+    return equals[turn % len(equals)]
+
+
+def _drawn(shares: Sequence[float], replicas: Sequence[int], seed: int) -> int:
+    """One draw in proportion to the shares."""
+    left = mixed(seed) / UNIT * sum(shares)
+    for k, share in zip(replicas, shares, strict=True):
+        left -= share
+        if left < 0:
+            return k
+    return replicas[-1]
 
 
 @lru_cache(maxsize=1024)
@@ -58,4 +162,9 @@ BALANCERS: dict[str, Balancer] = {
     "round_robin": round_robin,
     "weighted_round_robin": weighted_round_robin,
     "least_connections": least_connections,
+    "least_response_time": least_response_time,
+    "consistent_hash": consistent_hash,
+    "adaptive_weighted": adaptive_weighted,
+    "performance_based": performance_based,
+    "token_aware": token_aware,
 }

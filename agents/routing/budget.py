@@ -22,13 +22,20 @@ class Priced:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """`closed`: position -> until (microseconds) of deployments that no budget pays for. `reasons`: why."""
+    """`closed`: position -> until (microseconds) of deployments that no budget pays for. `reasons`: why.
+
+    `used`: largest spent share of a budget of the caller's; `burn`: largest spent share over elapsed share of a period.
+    """
 
     closed: dict[int, int]
     reasons: tuple[str, ...]
+    used: float = 0.0
+    burn: float | None = None
 
 
 OPEN = Gate({}, ())
+CHEAPER_FROM, BATCH_UNTIL, STANDARD_UNTIL = 0.85, 0.95, 0.98
+"""Spent shares: from where on the cheapest deployment serves, and up to where batch and standard priority are served."""
 
 
 class Budgets:
@@ -62,23 +69,43 @@ def period_end(period: Period, now: int) -> int:
             return period_start("month", start + 32 * DAY)
 
 
-def gate(budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: int) -> Gate:
-    """What budgets leave open. Raises RequestError `budget_exhausted` where one of the caller's says reject."""
+def gate(budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: int, priority: str) -> Gate:
+    """What budgets leave open. Raises RequestError `budget_exhausted` or `throttled` where one of the caller's says
+    reject.
+    """
     if not budgets.callers and not budgets.targets:
         return OPEN
     closed: dict[int, int] = {}
     reasons: list[str] = []
+    most_used, most_burn, throttling = 0.0, None, None
     for scope in ("global", f"tenant:{tenant}"):
         for priced in budgets.callers.get(scope, ()):
-            if not _exhausted(priced, spend, now):
-                continue
-            until = period_end(priced.budget.period, now)
-            if priced.budget.at_limit == "reject":
-                raise exhausted(f"The {_name(priced)} is used up", until, now)
-            reasons.append(f"only local deployments until {clock_text(until)}: the {_name(priced)} is used up")
+            budget = priced.budget
+            spent = spend.spent(scope, budget.period, now)
+            used_up = spent + spend.reserved(scope) >= priced.limit
+            until = period_end(budget.period, now)
+            if not used_up:
+                used = spent / priced.limit
+                start = period_start(budget.period, now)
+                # The first hundredth of a period says nothing about its pace.
+                burn = used / max((now - start) / (until - start), 0.01)
+                most_used, most_burn = max(most_used, used), max(most_burn or 0.0, burn)
+                if not _throttled(priority, used):
+                    continue
+                if budget.at_limit == "reject":
+                    throttling = throttling or (priced, until)
+                    continue
+                why = f"{priority} priority waits, the {_name(priced)} is used to {used:.0%}"
+            else:
+                if budget.at_limit == "reject":
+                    raise exhausted(f"The {_name(priced)} is used up", until, now)
+                why = f"the {_name(priced)} is used up"
+            reasons.append(f"only local deployments until {clock_text(until)}: {why}")
             for position, tier in enumerate(compiled.tier):
                 if tier != LOCAL:
                     closed[position] = max(until, closed.get(position, 0))
+    if throttling:
+        raise _throttle(*throttling, priority, now)
     for priced in budgets.targets:
         if not _exhausted(priced, spend, now):
             continue
@@ -89,7 +116,21 @@ def gate(budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: i
             bound = name == (deployment.provider if kind == "provider" else deployment.id)
             if bound and not (local_stays and compiled.tier[position] == LOCAL):
                 closed[position] = max(until, closed.get(position, 0))
-    return Gate(closed, tuple(reasons))
+    return Gate(closed, tuple(reasons), most_used, most_burn)
+
+
+def _throttled(priority: str, used: float) -> bool:
+    if used < BATCH_UNTIL or priority == "interactive":
+        return False
+    return priority == "batch" or used >= STANDARD_UNTIL
+
+
+def _throttle(priced: Priced, until: int, priority: str, now: int) -> RequestError:
+    message = (
+        f"The {_name(priced)} is nearly used up and {priority} priority waits; try again after {clock_text(until)}, "
+        "raise it with `turnout set budget` or the request's priority."
+    )
+    return RequestError("throttled", message, retry_after_ms=max(1, (until - now) // MICROS_PER_MS))
 
 
 def exhausted(cause: str, until: int, now: int) -> RequestError:

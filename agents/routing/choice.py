@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 
-from agents.routing.balancers import BALANCERS
-from agents.routing.strategies import COST_STRATEGIES, PRICED, STRATEGIES
+from agents.routing.budget import CHEAPER_FROM
+from agents.routing.memo import by_identity
 from schemas.inforce import InForce
+from schemas.policy import Configuration, Tenant
 from schemas.requests import Routing
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Names of the tables' functions. `reasons`: names that have no function, and what stands in for them."""
+    """Names of the tables' functions. `reasons`: what a budget forced."""
 
     strategy: str
     cost_strategy: str
@@ -18,30 +19,43 @@ class Choice:
     reasons: tuple[str, ...]
 
 
-def choice(inforce: InForce, tenant: str, routing: Routing) -> Choice:
-    """The three names in force for a request of a tenant."""
-    policy = inforce.configuration.routing
-    strategy: str | None = routing.strategy or inforce.strategies.get(tenant)
-    balancer: str | None = routing.balancer
-    if not strategy or not balancer:
-        for known in inforce.configuration.tenants:
-            if known.id == tenant:
-                strategy, balancer = strategy or known.strategy, balancer or known.balancer
-                break
-    strategy = strategy or inforce.strategies.get("") or policy.strategy
-    balancer = balancer or policy.balancer
-    cost_strategy: str = policy.cost_strategy
-    if strategy in STRATEGIES and balancer in BALANCERS and cost_strategy in COST_STRATEGIES:
-        return Choice(strategy, cost_strategy, balancer, ())
-    reasons = []
-    if strategy not in STRATEGIES:
-        reasons.append(f"strategy {strategy} is not available here: cost used")
-        strategy = "cost"
-    if cost_strategy not in COST_STRATEGIES:
-        if strategy in PRICED:
-            reasons.append(f"cost strategy {cost_strategy} is not available here: minimize used")
-        cost_strategy = "minimize"
-    if balancer not in BALANCERS:
-        reasons.append(f"balancer {balancer} is not available here: round_robin used")
-        balancer = "round_robin"
-    return Choice(strategy, cost_strategy, balancer, tuple(reasons))
+class Defaults:
+    """What a configuration says once: its tenants by id, the time promised to all."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.tenants: dict[str, Tenant] = {}
+        for tenant in configuration.tenants:
+            self.tenants.setdefault(tenant.id, tenant)
+        self.target_ms: float | None = None
+        for promised in configuration.sla:
+            if promised.metric == "latency_p95_ms" and promised.scope == "global" and promised.target > 0:
+                self.target_ms = promised.target
+
+
+defaults_of = by_identity(Defaults)
+
+
+def priority_of(defaults: Defaults, tenant: str, routing: Routing) -> str:
+    """interactive | standard | batch."""
+    if routing.priority:
+        return routing.priority
+    known = defaults.tenants.get(tenant)
+    return known.priority if known else "standard"
+
+
+def choice(inforce: InForce, defaults: Defaults, tenant: str, routing: Routing, used: float) -> Choice:
+    """The three names in force for a request of a tenant. `used`: spent share of the tightest budget."""
+    policy, known = inforce.configuration.routing, defaults.tenants.get(tenant)
+    strategies = inforce.strategies
+    strategy: str = (
+        routing.strategy
+        or strategies.get(tenant)
+        or (known.strategy if known else None)
+        or strategies.get("")
+        or policy.strategy
+    )
+    balancer: str = routing.balancer or (known.balancer if known else None) or policy.balancer
+    if used >= CHEAPER_FROM and (strategy != "cost" or policy.cost_strategy != "minimize"):
+        reason = f"cost and minimize instead of {strategy} and {policy.cost_strategy}: a budget is used to {used:.0%}"
+        return Choice("cost", "minimize", balancer, (reason,))
+    return Choice(strategy, policy.cost_strategy, balancer, ())

@@ -4,7 +4,6 @@ That order makes every tie fall to the lower id, so the order of the catalog fil
 in these lists, an *index* a place in the catalog, as events name it.
 """
 
-import math
 from collections import Counter
 from typing import Any
 
@@ -12,18 +11,21 @@ import numpy as np
 
 from agents.routing.learned import Learned
 from agents.routing.memo import by_identity
+from agents.routing.troubles import Troubles
 from schemas.catalog import FALLBACK_TIERS, Catalog
+from schemas.events import PlanStep
 
 EMERGENCY = FALLBACK_TIERS.index("emergency")
 LOCAL = FALLBACK_TIERS.index("local")
 
 
 class Compiled:
-    """Owns the tables of one catalog, and the memos that depend on it (`profiles`, `learned`).
+    """Owns the tables of one catalog, and the memos that depend on it (`profiles`, `learned`,
+    `troubles`).
 
     `price_in`, `price_out`: nano-USD per million tokens. `group`: equal for replicas (prices stand at the model, so the
     same model in the same tier has the same price). `lane`: equal for the same provider with the same credential.
-    Positions in `by_model` ascend.
+    Positions in `by_model` ascend. `per_call`, `per_request`, `per_token`: share of a limit that one takes, 0 without.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -49,10 +51,20 @@ class Compiled:
         for position, model in enumerate(self.models):
             self.by_model.setdefault(model.id, []).append(position)
         self.learned = Learned(self.ids, self.limits)
+        self.steps = [PlanStep(name, FALLBACK_TIERS[tier]) for name, tier in zip(self.ids, self.tier, strict=True)]
+        self.relaxed_steps = [PlanStep(name, FALLBACK_TIERS[EMERGENCY]) for name in self.ids]
         self.prices_in = np.array(self.price_in, dtype=np.float64)
         self.prices_out = np.array(self.price_out, dtype=np.float64)
         self.least_max_out = min(self.max_out, default=0)
-        self.concurrency = np.array([limits.concurrency or math.inf for limits in self.limits])
+        self.weights = np.array(self.weight, dtype=np.float64)
+        self.per_call = np.array([1 / limits.concurrency if limits.concurrency else 0.0 for limits in self.limits])
+        self.per_request = np.array(
+            [1 / limits.requests_per_minute if limits.requests_per_minute else 0.0 for limits in self.limits]
+        )
+        self.per_token = np.array(
+            [1 / limits.tokens_per_minute if limits.tokens_per_minute else 0.0 for limits in self.limits]
+        )
+        self.troubles = Troubles(self.ids)
         self.profiles: dict[tuple[Any, ...], Any] = {}
 
 

@@ -1,26 +1,27 @@
 """The decision: filters, estimates, ranking, balancing, plan. Same inputs, same bytes out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from agents.routing.admit import Admitted, admit
 from agents.routing.budget import budgets_of, gate
-from agents.routing.choice import choice
-from agents.routing.compiled import EMERGENCY, Compiled, compiled
-from agents.routing.estimates import TOKENS_OUT, Estimates, estimate, packed, reserve, tokens_in
-from agents.routing.filters import Blocked, Reason, Unavailable, unavailable, unfit
+from agents.routing.choice import choice, defaults_of, priority_of
+from agents.routing.compiled import compiled
+from agents.routing.cost_strategies import COST_ALONE, COST_STRATEGIES, PRICED
+from agents.routing.estimates import SCORE, TOKENS_OUT, reserve, tokens_in
+from agents.routing.field import Field, field_of
+from agents.routing.filters import unavailable, unfit
 from agents.routing.order import Ordered, ordered, praise
-from agents.routing.profile import Profile, profile_of
-from agents.routing.sentences import left_out, rejection
+from agents.routing.profile import profile_of
+from agents.routing.sentences import rejection
+from agents.routing.setting import Setting, setting_of
+from agents.routing.strategies import RECORDED
 from agents.routing.task import task_of
+from agents.routing.utility import TARGET_MS
 from agents.routing.view import RoutingView
-from schemas.catalog import FALLBACK_TIERS
 from schemas.errors import RequestError
 from schemas.events import Exclusion, PlanStep
 from schemas.requests import ChatRequest
 from schemas.units import MICROS_PER_MS, nano_to_usd
-
-RECORDED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Decision:
 
     `candidates`: indices in the catalog in the order of trial, at most 32; `estimates`: ESTIMATE_FIELDS of each as
     little-endian float32. `propensities`: empty where all are 1. `cut`: more than 32 candidates. `reserve_nano_usd`:
-    deployment of the plan -> what to hold for a call.
+    deployment of the plan -> what to hold for a call. `turn_key`: whose turn it was, for RoutingView.turns.
     """
 
     plan: tuple[PlanStep, ...]
@@ -49,6 +50,7 @@ class Decision:
     estimated_tokens_in: int
     estimated_tokens_out: int
     reserve_nano_usd: Mapping[str, int]
+    turn_key: str = ""
 
 
 def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, deadline_at: int, seed: int) -> Decision:
@@ -60,33 +62,42 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     if deadline_at <= now:
         message = "The deadline passed before a deployment was chosen; raise routing.deadline_ms or try again."
         raise RequestError("deadline_exceeded", message, param="routing.deadline_ms")
-    inforce = view.inforce
-    catalog = compiled(inforce.configuration.catalog)
+    inforce, routing = view.inforce, request.routing
+    configuration = inforce.configuration
+    catalog, defaults = compiled(configuration.catalog), defaults_of(configuration)
     task = task_of(request)
     profile = profile_of(catalog, request, task)
-    budget = gate(budgets_of(inforce.budgets), catalog, tenant, view.spend, now)
+    priority = priority_of(defaults, tenant, routing)
+    budget = gate(budgets_of(inforce.budgets), catalog, tenant, view.spend, now, priority)
     catalog.learned.refresh(view.health, now)
     size_in = tokens_in(request)
     out = unavailable(catalog, view, budget.closed, now)
-    remaining_ms = (deadline_at - now) / MICROS_PER_MS
-    misfits = unfit(catalog, profile.capable, profile.smallest_window, request, size_in, remaining_ms)
-    admitted = admit(catalog, view, profile, out, misfits)
-    members = admitted.members
-    if not members:
+    misfits = unfit(
+        catalog, profile.capable, profile.smallest_window, request, size_in, (deadline_at - now) / MICROS_PER_MS
+    )
+    field = field_of(catalog, view, profile, out, misfits)
+    if not field.members:
         raise rejection(profile.hard, misfits, {**out.full, **out.blocked}, len(catalog.ids), now)
 
-    chosen = choice(inforce, tenant, request.routing)
-    estimates = estimate(catalog, members, request, size_in, profile.quality, view.in_flight)
-    emergency = admitted.emergency
-    blocks = [profile.block[p] for p in members]
-    if emergency:
-        width = len(FALLBACK_TIERS)
-        blocks = [b - b % width + EMERGENCY if p in emergency else b for p, b in zip(members, blocks, strict=True)]
-    most = inforce.configuration.routing.max_attempts
-    result = ordered(catalog, view, estimates, blocks, chosen, most, seed)
-    plan = _plan(catalog, members, result.places, emergency, request.routing.fallback, most)
-    winner = result.places[0]
-    recorded = result.places[:RECORDED]
+    chosen = choice(inforce, defaults, tenant, routing, budget.used)
+    weights, factors = COST_ALONE, None
+    changed: tuple[str, ...] = ()
+    if chosen.strategy in PRICED:
+        terms = COST_STRATEGIES[chosen.cost_strategy](catalog, view, budget, priority)
+        weights, factors, changed = terms.weights, terms.factors, terms.reasons
+    if routing.weights:
+        weights = _normal(routing.weights.items()) or weights
+    setting = setting_of(
+        catalog, field, view, request, task, size_in, seed, factors, defaults.target_ms or TARGET_MS, weights
+    )
+    most = configuration.routing.max_attempts
+    result = ordered(setting, chosen, most)
+    places = result.places
+    plan = _plan(field, places, routing.fallback, most)
+    recorded = places[:RECORDED]
+    table = setting.table
+    table[:, SCORE] = result.scores
+    position = catalog.position
     return Decision(
         plan=plan,
         strategy=chosen.strategy,
@@ -95,104 +106,54 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
         task=task,
         confidence=result.confidence,
         reasons=(
-            praise(chosen, result.leaders, len(members), plan[0].tier),
-            *_numbers(catalog, estimates, result, chosen.balancer, view.turn),
-            *admitted.reasons,
+            praise(chosen, result.leaders, len(field.members), plan[0].tier),
+            *_numbers(setting, result, chosen.balancer),
+            *result.reasons,
+            *field.admitted.reasons,
             *budget.reasons,
             *chosen.reasons,
-            *_left_out(catalog, view, profile, out, misfits, admitted),
+            *changed,
+            *field.left_out,
         ),
-        candidates=tuple([catalog.index[members[k]] for k in recorded]),
-        estimates=packed(estimates, recorded, result.ranked.scores),
-        propensities=(),
-        excluded=_excluded(catalog, profile, out, misfits, admitted),
-        cut=len(members) > RECORDED,
+        candidates=tuple([field.index[k] for k in recorded]),
+        estimates=table.take(recorded, axis=0).tobytes(),
+        propensities=() if result.propensities is None else tuple([result.propensities[k] for k in recorded]),
+        excluded=field.excluded,
+        cut=len(field.members) > RECORDED,
         control_offset=inforce.offset,
         seed=seed,
         estimated_tokens_in=size_in,
-        estimated_tokens_out=int(estimates.table[TOKENS_OUT, winner]),
+        estimated_tokens_out=int(table[places[0], TOKENS_OUT]),
         reserve_nano_usd={
-            step.deployment: reserve(catalog, catalog.position[step.deployment], request, size_in) for step in plan
+            step.deployment: reserve(catalog, position[step.deployment], request, size_in) for step in plan
         },
+        turn_key=result.turn_key,
     )
 
 
-def _plan(
-    catalog: Compiled, members: list[int], places: list[int], emergency: frozenset[int], fallback: bool, most: int
-) -> tuple[PlanStep, ...]:
+def _normal(weights: Iterable[tuple[str, float]]) -> dict[str, float] | None:
+    """Weights that sum to 1; None where nothing weighs."""
+    heavy = {name: weight for name, weight in weights if weight > 0}
+    total = sum(heavy.values())
+    return {name: weight / total for name, weight in heavy.items()} or None
+
+
+def _plan(field: Field, places: list[int], fallback: bool, most: int) -> tuple[PlanStep, ...]:
     """The first `most` in the order of trial. Without fallback no other model than the first one's."""
-    steps = []
-    model = catalog.models[members[places[0]]].id
-    for k in places:
-        position = members[k]
-        if not fallback and catalog.models[position].id != model:
-            continue
-        tier = FALLBACK_TIERS[EMERGENCY if position in emergency else catalog.tier[position]]
-        steps.append(PlanStep(catalog.ids[position], tier))
-        if len(steps) == most:
-            break
-    return tuple(steps)
+    if fallback:
+        return tuple([field.steps[k] for k in places[:most]])
+    model = field.group[places[0]][0]
+    return tuple([field.steps[k] for k in places if field.group[k][0] == model][:most])
 
 
-def _numbers(catalog: Compiled, estimates: Estimates, result: Ordered, balancer: str, turn: int) -> list[str]:
-    winner = result.places[0]
-    position = estimates.members[winner]
-    _, _, cost, ms, success, _, quality, _ = estimates.table[:, winner].tolist()
+def _numbers(setting: Setting, result: Ordered, balancer: str) -> list[str]:
+    winner, field = result.places[0], setting.field
+    _, _, cost, ms, success, _, quality, _ = setting.table[winner].tolist()
     sentences = [
-        f"{catalog.ids[position]}: {nano_to_usd(round(cost)):.6f} USD a success, {ms:.0f} ms, "
+        f"{field.names[winner]}: {nano_to_usd(round(cost)):.6f} USD a success, {ms:.0f} ms, "
         f"success {success:.2f}, quality {quality:.2f}"
     ]
     if result.replicas > 1:
-        model = catalog.models[position].id
-        sentences.append(f"{balancer} chose it among {result.replicas} replicas of {model} (turn {turn})")
+        model = field.group[winner][0]
+        sentences.append(f"{balancer} chose it among {result.replicas} replicas of {model} (turn {result.turn})")
     return sentences
-
-
-def _left_out(
-    catalog: Compiled, view: RoutingView, profile: Profile, out: Unavailable, misfits: Mapping[int, Reason],
-    admitted: Admitted,
-) -> list[str]:  # fmt: skip
-    """Sentences for what would have been a candidate but for its state, or for the size of this request."""
-    if not out.blocked and not out.full and not misfits:
-        return []
-    taken = set(admitted.members)
-    missed = []
-    for position in profile.capable:
-        found = _dynamic(position, out, misfits) if position not in taken else None
-        if found:
-            missed.append((position, *found))
-    return left_out(catalog.ids, missed, view.out_of_service)
-
-
-def _excluded(
-    catalog: Compiled, profile: Profile, out: Unavailable, misfits: Mapping[int, Reason], admitted: Admitted
-) -> tuple[Exclusion, ...]:
-    """Everyone who is no candidate, in the order of the catalog, with the first reason of the tiers of filters."""
-    if not out.blocked and not out.full and not misfits and admitted.members is profile.wanted:
-        return profile.excluded
-    taken = set(admitted.members)
-    excluded = []
-    for position in range(len(catalog.ids)):
-        if position in taken:
-            continue
-        soft = profile.soft.get(position, ())
-        if position in out.blocked:
-            reason, until = out.blocked[position]
-        elif position in out.full:
-            reason, until = out.full[position]
-        elif Reason.REGION in soft:
-            reason, until = Reason.REGION, 0
-        else:
-            reason, until = profile.hard.get(position) or misfits.get(position) or soft[0], 0
-        excluded.append(Exclusion(catalog.index[position], reason.value, until))
-    excluded.sort(key=lambda exclusion: exclusion.index)
-    return tuple(excluded)
-
-
-def _dynamic(position: int, out: Unavailable, misfits: Mapping[int, Reason]) -> tuple[Reason, int] | None:
-    blocked: Blocked = out.blocked
-    if position in blocked:
-        return blocked[position]
-    if position in out.full:
-        return out.full[position]
-    return (misfits[position], 0) if position in misfits else None

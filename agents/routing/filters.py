@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from itertools import repeat
+from operator import ge
 
 from agents.routing.compiled import Compiled
 from agents.routing.estimates import reserve, tokens_needed
@@ -71,23 +73,28 @@ def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int]
             position = position_of.get(name)
             if position is not None:
                 blocked.setdefault(position, (reason, 0))
-    probing = view.inforce.configuration.circuit.probe_interval_s > 0
-    circuit_of = view.circuits.get
-    for position, circuit in enumerate(map(circuit_of, compiled.ids)):
-        if circuit is not None and circuit.status != "closed" and position not in blocked:
-            found = _of_circuit(circuit, compiled.ids[position] in view.trials, probing, now)
-            if found:
-                blocked[position] = found
+    troubles = compiled.troubles.of(view.circuits, view.inforce.forced)
+    if troubles:
+        probing = view.inforce.configuration.circuit.probe_interval_s > 0
+        for position, circuit in troubles:
+            if position not in blocked and circuit.status != "closed":
+                found = _of_circuit(circuit, compiled.ids[position] in view.trials, probing, now)
+                if found:
+                    blocked[position] = found
     for name, until in view.cooling.items():
         position = position_of.get(name)
         if until > now and position is not None:
             blocked.setdefault(position, (Reason.COOLING, until))
-    for position in compiled.learned.unhealthy:
-        circuit = circuit_of(compiled.ids[position])
-        if circuit is None or circuit.forced != "closed":
-            blocked.setdefault(position, (Reason.UNHEALTHY, 0))
-    flying = view.in_flight.get
-    at_limit = [position for position, name, room in compiled.learned.room if flying(name, 0) >= room]
+    if compiled.learned.unhealthy:
+        held_closed = {position for position, circuit in troubles if circuit.forced == "closed"}
+        for position in compiled.learned.unhealthy:
+            if position not in held_closed:
+                blocked.setdefault(position, (Reason.UNHEALTHY, 0))
+    learned, at_limit = compiled.learned, []
+    # All in C while nobody is at a limit, which is nearly always.
+    loads = list(map(view.in_flight.get, learned.room_ids, repeat(0)))
+    if any(map(ge, loads, learned.rooms)):
+        at_limit = [p for load, (p, _, room) in zip(loads, learned.room, strict=True) if load >= room]
     return Unavailable(blocked, _full(compiled, view, at_limit, blocked, now) if at_limit else {})
 
 

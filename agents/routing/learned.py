@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.catalog import Limits
+from schemas.histogram import value_of
 from schemas.state import HealthBucket, HealthState
 from schemas.units import MICROS_PER_S
 
@@ -23,7 +24,6 @@ ENOUGH_FOR_P95 = 20
 # Fewer tokens an answer say little about the speed of a token.
 LEAST_TOKENS = 16.0
 UNHEALTHY_MINUTES, UNHEALTHY_FAILURES = 2, 10
-OCTAVE = 16
 
 
 class Facts(NamedTuple):
@@ -48,6 +48,8 @@ class Facts(NamedTuple):
 class Learned:
     """Owns the facts of all positions of a catalog. `refresh` reads only health that is another object.
 
+    `version` counts the changes.
+
     `room`: (position, id, calls in flight from which on a limit is reached) of deployments that have limits.
     """
 
@@ -57,6 +59,7 @@ class Learned:
         self._limits = limits
         self._seen: list[HealthState | None] = [None] * size
         self._minute = -1
+        self.version = 0
         unknown = facts_of(None, 0)
         self.facts = [unknown] * size
         self._spread_out()
@@ -77,10 +80,13 @@ class Learned:
 
     def _spread_out(self) -> None:
         facts = self.facts
+        self.version += 1
         self.success = np.array([fact.success for fact in facts])
         self.lower = np.array([fact.lower for fact in facts])
         self.first_ms = np.array([fact.first_ms for fact in facts])
         self.token_ms = np.array([fact.token_ms for fact in facts])
+        self.requests = np.array([fact.requests for fact in facts], dtype=np.float64)
+        self.tokens = np.array([fact.tokens for fact in facts], dtype=np.float64)
         self.slowest_p95_ms = max((fact.p95_ms for fact in facts), default=0.0)
         self.unhealthy = [position for position, fact in enumerate(facts) if fact.unhealthy]
         self.room = [
@@ -88,6 +94,8 @@ class Learned:
             for position, limits in enumerate(self._limits)
             if limits.concurrency or limits.requests_per_minute or limits.tokens_per_minute
         ]
+        self.room_ids = [name for _, name, _ in self.room]
+        self.rooms = [room for _, _, room in self.room]
 
 
 def _room(limits: Limits, facts: Facts) -> float:
@@ -147,12 +155,6 @@ def facts_of(state: HealthState | None, minute: int) -> Facts:
         this_minute.succeeded + this_minute.failed, this_minute.tokens_in + this_minute.tokens_out,
         late_good == 0 and late_bad >= UNHEALTHY_FAILURES,
     )  # fmt: skip
-
-
-def value_of(index: int) -> float:
-    """The middle of a log bucket in milliseconds: 16 buckets of equal width an octave, as health writes them."""
-    exponent, part = divmod(index, OCTAVE)
-    return math.ldexp(0.5 + (part + 0.5) / (2 * OCTAVE), exponent)
 
 
 def quantile(histogram: Mapping[int, float], q: float) -> float:

@@ -1,106 +1,151 @@
 """The order of trial: block by block, by the strategy within a block, the winner by the balancer among its replicas."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.routing.adaptive import may_explore
 from agents.routing.balancers import BALANCERS
 from agents.routing.choice import Choice
-from agents.routing.compiled import Compiled
 from agents.routing.confidence import RIVALS, confidence
-from agents.routing.estimates import Estimates
-from agents.routing.strategies import COST_STRATEGIES, PRICED, STRATEGIES, SUPERLATIVES, Ranked
-from agents.routing.view import RoutingView
+from agents.routing.estimates import Table
+from agents.routing.setting import Setting
+from agents.routing.strategies import QUALITY_TIE, RECORDED, STRATEGIES, SUPERLATIVES
+from schemas.units import nano_to_usd
+
+SAME_PRICE = 1.01
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """`places`: places in the estimates, in the order of trial. `leaders`: how many stand in the winner's block.
+    """`places` in the order of trial: all, or at least the first 32. `leaders`: how many stand in the winner's block.
 
-    `ranked`: the winner's block, whose score is that of all. `replicas`: among how many the balancer chose.
+    `replicas`: among how many the balancer chose, in the turn of `turn_key`. `propensities`: by place where it
+    explored, else None.
     """
 
     places: list[int]
     leaders: int
-    ranked: Ranked
+    scores: Table
     replicas: int
+    turn_key: str
+    turn: int
     confidence: float
+    propensities: list[float] | None
+    reasons: tuple[str, ...]
 
 
-def ordered(
-    compiled: Compiled, view: RoutingView, estimates: Estimates, blocks: Sequence[int], choice: Choice, most: int,
-    seed: int,
-) -> Ordered:  # fmt: skip
-    """Order the members of `estimates`; `blocks` is parallel to them, lower first. `most`: length of the plan."""
-    if choice.strategy in PRICED:
-        estimates = COST_STRATEGIES[choice.cost_strategy](estimates)
-    strategy = STRATEGIES[choice.strategy]
-    lowest = min(blocks)
-    if blocks.count(lowest) == len(blocks):
-        first, rest = list(range(len(blocks))), []
-    else:
-        first = [k for k, block in enumerate(blocks) if block == lowest]
-        rest = sorted({block for block in blocks if block != lowest})
-    ranked = strategy(estimates, first)
-    places = list(ranked.order)
-    winner, replicas = _balanced(compiled, view, estimates, places, choice.balancer, seed)
+def ordered(setting: Setting, choice: Choice, most: int) -> Ordered:
+    """Order the places of the field. `most`: length of the plan."""
+    strategy, field = STRATEGIES[choice.strategy], setting.field
+    scores = strategy.scores(setting)
+    start, leaders = field.bounds[0]
+    ranking = strategy.rank(setting, scores, start, leaders)
+    places = list(ranking)
+    reasons: tuple[str, ...] = ()
+    propensities = None
+    explored = strategy.draw(setting, scores, start, leaders) if strategy.draw else None
+    winner = places[0]
+    if explored is not None:
+        share = explored.share.tolist()
+        propensities = share + [0.0] * (len(field.members) - leaders)
+        winner = explored.winner
+        reasons = (_explored(setting, winner, ranking[0], share[winner]),)
+    elif choice.strategy == "adaptive":
+        reasons = (_not_explored(setting),)
+    if choice.cost_strategy == "arbitrage" and choice.strategy in ("cost", "weighted", "adaptive") and explored is None:
+        winner, gain = _arbitrage(setting, ranking)
+        reasons += gain
+    winner, replicas, turn_key, turn = _balanced(setting, winner, choice, leaders)
     if winner != places[0]:
         places.remove(winner)
         places.insert(0, winner)
-    for block in rest:
-        places += strategy(estimates, [k for k, other in enumerate(blocks) if other == block]).order
+    every = not setting.request.routing.fallback
+    for start, end in field.bounds[1:]:
+        if len(places) >= RECORDED and not every:
+            break
+        places += strategy.rank(setting, scores, start, end)
     sure = 1.0
-    if len(first) > 1:
-        sure = confidence(ranked, winner, _rivals(compiled, estimates, ranked.order, winner))
+    if leaders > 1:
+        sure = confidence(scores, lambda k: strategy.spread(setting, k), winner, _rivals(setting, ranking, winner))
     if most > 1 and len(places) > 2:
-        _spread_lanes(compiled, estimates.members, blocks, places, most)
-    return Ordered(places, len(first), ranked, replicas, sure)
+        _spread_lanes(setting, places, most)
+    return Ordered(places, leaders, scores, replicas, turn_key, turn, sure, propensities, reasons)
 
 
-def _balanced(
-    compiled: Compiled, view: RoutingView, estimates: Estimates, places: list[int], balancer: str, seed: int
-) -> tuple[int, int]:
-    """The winner's place after balancing, and among how many replicas."""
-    members, group = estimates.members, compiled.group
-    if not compiled.replicated[members[places[0]]]:
-        return places[0], 1
-    best = group[members[places[0]]]
-    equal = [k for k in places if group[members[k]] == best]
+def _balanced(setting: Setting, winner: int, choice: Choice, leaders: int) -> tuple[int, int, str, int]:
+    """The winner's place after balancing, among how many, and the turn it was."""
+    field, view = setting.field, setting.view
+    group = field.group[winner]
+    if choice.strategy == "load_balanced":
+        equal, key = list(range(leaders)), f"*/{group[1]}"
+    else:
+        equal, key = field.groups[group], f"{group[0]}/{group[1]}"
+        if len(equal) > 1 and view.price_factors:
+            price = setting.cost[winner] * SAME_PRICE
+            equal = [
+                k for k in equal if setting.cost[k] <= price and setting.cost[winner] <= setting.cost[k] * SAME_PRICE
+            ]
     if len(equal) < 2:
-        return places[0], 1
-    equal.sort()
-    chosen = BALANCERS[balancer]([members[k] for k in equal], compiled, view, seed)
-    return next(k for k in equal if members[k] == chosen), len(equal)
+        return winner, 1, key, 0
+    turn = view.turn if view.turns is None else view.turns.get(key, 0)
+    return BALANCERS[choice.balancer](equal, setting, turn), len(equal), key, turn
 
 
-def _rivals(compiled: Compiled, estimates: Estimates, order: list[int], winner: int) -> list[int]:
+def _arbitrage(setting: Setting, ranking: list[int]) -> tuple[int, tuple[str, ...]]:
+    """The cheapest now of the same model or of no lower quality than the tolerance allows; the gain is said."""
+    first = ranking[0]
+    group, quality = setting.field.group, setting.pace.qualities
+    cost = setting.cost.tolist()
+    alike = [k for k in ranking if group[k][0] == group[first][0] or abs(quality[k] - quality[first]) <= QUALITY_TIE]
+    best = min(alike, key=lambda k: (cost[k], k))
+    dearest = max(cost[k] for k in alike)
+    if cost[best] >= dearest:
+        return first, ()
+    names = setting.field.names
+    gain = nano_to_usd(round(dearest - cost[best]))
+    return best, (
+        f"arbitrage: {names[best]} saves {gain:.6f} USD a success against the dearest of {len(alike)} equals",
+    )
+
+
+def _explored(setting: Setting, winner: int, best: int, share: float) -> str:
+    names = setting.field.names
+    if winner == best:
+        return f"adaptive: {names[winner]} won {share:.0%} of 64 draws from what was learned"
+    return f"adaptive explored: {names[winner]} won {share:.0%} of 64 draws, {names[best]} is expected best"
+
+
+def _not_explored(setting: Setting) -> str:
+    if not setting.view.utilities:
+        return f"adaptive: nothing learned about {setting.task} yet, estimates used as priors"
+    if not may_explore(setting):
+        return "adaptive: exploring is not allowed here, the highest mean was taken"
+    return "adaptive: nobody to choose from"
+
+
+def _rivals(setting: Setting, order: list[int], winner: int) -> list[int]:
     """The next in rank that are no replicas of the winner."""
-    members, group = estimates.members, compiled.group
-    own = group[members[winner]]
+    group = setting.field.group
+    own = group[winner]
     rivals = []
     for k in order:
-        if group[members[k]] != own:
+        if group[k] != own:
             rivals.append(k)
             if len(rivals) == RIVALS:
                 break
     return rivals
 
 
-def _spread_lanes(
-    compiled: Compiled, members: Sequence[int], blocks: Sequence[int], places: list[int], most: int
-) -> None:
+def _spread_lanes(setting: Setting, places: list[int], most: int) -> None:
     """Give a step to a replica of another provider or credential than those before it, where there is one."""
-    group, lane = compiled.group, compiled.lane
+    compiled, field = setting.compiled, setting.field
+    lane, members, group, blocks = compiled.lane, field.members, field.group, field.blocks
     used = {lane[members[places[0]]]}
     for step in range(1, min(most, len(places))):
-        here = members[places[step]]
-        if lane[here] in used and compiled.replicated[here]:
+        here = places[step]
+        if lane[members[here]] in used and compiled.replicated[members[here]]:
             for later in range(step + 1, len(places)):
-                other = members[places[later]]
-                if (
-                    group[other] == group[here]
-                    and lane[other] not in used
-                    and blocks[places[later]] == blocks[places[step]]
-                ):
+                other = places[later]
+                if group[other] == group[here] and lane[members[other]] not in used and blocks[other] == blocks[here]:
                     places.insert(step, places.pop(later))
                     break
         used.add(lane[members[places[step]]])
@@ -108,9 +153,9 @@ def _spread_lanes(
 
 def praise(choice: Choice, leaders: int, total: int, tier: str) -> str:
     """Why the winner won, such as "cheapest of 4 capable deployments"."""
-    word = SUPERLATIVES.get(choice.strategy, f"first by {choice.strategy}")
     if total == 1:
         return "the only capable deployment left"
+    word = SUPERLATIVES[choice.strategy]
     if leaders == total:
         return f"{word} of {total} capable deployments"
     return f"{word} of {leaders} in the first choice ({tier}), {total - leaders} more to fall back to"

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
-
 from agents.routing.compiled import Compiled
-from agents.routing.estimates import UNKNOWN_QUALITY, Column
+from agents.routing.estimates import UNKNOWN_QUALITY
 from agents.routing.filters import Reason, capability, preferences
 from schemas.catalog import FALLBACK_TIERS, Model
 from schemas.errors import RequestError
@@ -23,7 +21,7 @@ class Profile:
 
     `hard`: position -> what rules it out; `soft`: position -> the preferences it misses. `block`: by position, lower is
     tried first: what was asked for by name, then by fallback tier. `quality`: by position, for the task.
-    `excluded`: the exclusions of everything outside `wanted`, in the order of the catalog.
+    `excluded`: the exclusions of everything outside `wanted`, in the order of the catalog. `fields`: the memo of field.py.
     """
 
     capable: list[int]
@@ -31,9 +29,10 @@ class Profile:
     hard: dict[int, Reason]
     soft: dict[int, tuple[Reason, ...]]
     block: list[int]
-    quality: Column
+    quality: list[float]
     excluded: tuple[Exclusion, ...]
     smallest_window: int
+    fields: dict[Any, Any]
 
 
 def profile_of(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
@@ -71,9 +70,9 @@ def _make(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
     excluded = [Exclusion(compiled.index[position], reason.value, 0) for position, reason in hard.items()]
     excluded += [Exclusion(compiled.index[position], missed[0].value, 0) for position, missed in soft.items()]
     return Profile(
-        capable, [position for position in capable if position not in soft], hard, soft, block, np.array(quality),
+        capable, [position for position in capable if position not in soft], hard, soft, block, quality,
         tuple(sorted(excluded, key=lambda exclusion: exclusion.index)),
-        min((compiled.window[position] for position in capable), default=0),
+        min((compiled.window[position] for position in capable), default=0), {},
     )  # fmt: skip
 
 

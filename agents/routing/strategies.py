@@ -1,112 +1,120 @@
-"""Strategies: each ranks the candidates of one block, none filters. A strategy is one function in STRATEGIES."""
+"""Strategies: each ranks the candidates of one block, none filters. A strategy is one entry in STRATEGIES."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from agents.routing.estimates import Estimates, Table
+from agents.routing.adaptive import Explored, believed, explored
+from agents.routing.estimates import Table
+from agents.routing.setting import Setting
+from agents.routing.utility import LENGTH_SPREAD, QUALITY_SPREAD, utility, utility_spread
 
 COST_TIE = 0.02
 QUALITY_TIE = 0.01
-# How far the length of a model's answers lies from the common prior, one standard deviation, relative.
-LENGTH_SPREAD = 0.2
-# A profile's quality that no feedback has confirmed.
-QUALITY_SPREAD = 0.1
+RECORDED = 32
+"""Places that are recorded; ties beyond them need no order."""
+Scores = Callable[[Setting], Table]
+"""float32 by place, higher is better, each by itself: no candidate changes another's."""
+Rank = Callable[[Setting, Table, int, int], list[int]]
+"""(setting, scores, start, end) -> the places of the block, best first; equals in the order of their ids."""
+Spread = Callable[[Setting, int], float]
+"""One standard deviation of the score at a place."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
-    """`order`: places of the block, best first. `scores`: of all places, higher is better; `spread`: its standard
-    deviation at a place."""
+class Strategy:
+    """`draw`: what it explores in the first block (start, end), if it does."""
 
-    order: list[int]
-    scores: Table
-    spread: Callable[[int], float]
-
-
-Strategy = Callable[[Estimates, Sequence[int]], Ranked]
-"""Of a block: places of the estimates, ascending."""
-CostStrategy = Callable[[Estimates], Estimates]
+    scores: Scores
+    rank: Rank
+    spread: Spread
+    draw: Callable[[Setting, Table, int, int], Explored | None] | None = None
 
 
-def by_cost(estimates: Estimates, block: Sequence[int]) -> Ranked:
-    """Expected cost per success; of those within 2 % of the cheapest left, the better quality first."""
-    cost = estimates.cost
-    costs = cost.tolist()
-    order = _ordered(cost, block)
-    _ties(order, costs, (-estimates.quality).tolist(), 1 + COST_TIE, 0.0)
-
-    def spread(k: int) -> float:
-        fact = estimates.compiled.learned.facts[estimates.members[k]]
-        return float(costs[k]) * math.hypot(fact.success_sd / fact.success, LENGTH_SPREAD)
-
-    return Ranked(order, -cost, spread)
+def by_score(setting: Setting, scores: Table, start: int, end: int) -> list[int]:
+    """Descending."""
+    order: list[int] = (-scores[start:end]).argsort(kind="stable").tolist()
+    return [start + k for k in order] if start else order
 
 
-def by_speed(estimates: Estimates, block: Sequence[int]) -> Ranked:
-    """Expected time to the last token at p75, the queue included."""
-    ms = estimates.ms
-
-    def spread(k: int) -> float:
-        return float(ms[k]) * estimates.compiled.learned.facts[estimates.members[k]].time_spread
-
-    return Ranked(_ordered(ms, block), -ms, spread)
+def by_cost(setting: Setting, scores: Table, start: int, end: int) -> list[int]:
+    """Ascending; of those within 2 % of the cheapest left, the better quality first."""
+    order = by_score(setting, scores, start, end)
+    return _ties(order, setting.cost.tolist(), setting.pace.lacking, 1 + COST_TIE, 0.0)
 
 
-def by_quality(estimates: Estimates, block: Sequence[int]) -> Ranked:
-    """The quality's mean; of those within a point of the best left, the cheaper first."""
-    lacking = -estimates.quality
-    order = _ordered(lacking, block)
-    _ties(order, lacking.tolist(), estimates.cost.tolist(), 1.0, QUALITY_TIE)
-    return Ranked(order, estimates.quality, lambda k: QUALITY_SPREAD)
+def by_quality(setting: Setting, scores: Table, start: int, end: int) -> list[int]:
+    """Descending; of those within a point of the best left, the cheaper first."""
+    known = setting.pace.orders.get(("quality", start))
+    if known is None:
+        known = setting.pace.orders["quality", start] = by_score(setting, scores, start, end)
+    return _ties(list(known), setting.pace.lacking, setting.cost.tolist(), 1.0, QUALITY_TIE)
 
 
-def by_reliability(estimates: Estimates, block: Sequence[int]) -> Ranked:
-    """The lower bound of the success probability, then the p99 of the time; nobody's p99 comes last."""
-    lower, members, facts = estimates.lower.tolist(), estimates.members, estimates.compiled.learned.facts
-    order = sorted(block, key=lambda k: (-lower[k], facts[members[k]].p99_ms or math.inf))
-    return Ranked(order, estimates.lower, lambda k: facts[members[k]].success_sd)
+def by_reliability(setting: Setting, scores: Table, start: int, end: int) -> list[int]:
+    """Descending, then by the p99 of the time; nobody's p99 comes last."""
+    known = setting.pace.orders.get(("reliability", start))
+    if known is None:
+        facts, lower = setting.pace.facts, scores.tolist()
+        known = sorted(range(start, end), key=lambda k: (-lower[k], facts[k].p99_ms or math.inf))
+        setting.pace.orders["reliability", start] = known
+    return list(known)
 
 
-def _ordered(keys: Table, block: Sequence[int]) -> list[int]:
-    """The block in ascending order of its keys; equals stay in the order of their ids."""
-    if len(block) == len(keys):
-        every: list[int] = keys.argsort(kind="stable").tolist()
-        return every
-    places = np.array(block)
-    some: list[int] = places[keys[places].argsort(kind="stable")].tolist()
-    return some
+def by_load(setting: Setting, scores: Table, start: int, end: int) -> list[int]:
+    """Descending; of equals the fewest calls under way for its weight."""
+    crowd = (np.array(setting.in_flight()[start:end]) + 1) / setting.pace.weights[start:end]
+    order: list[int] = np.lexsort((crowd, -scores[start:end])).tolist()
+    return [start + k for k in order] if start else order
 
 
-def _ties(order: list[int], first: list[float], second: list[float], factor: float, margin: float) -> None:
+def _ties(order: list[int], first: list[float], second: list[float], factor: float, margin: float) -> list[int]:
     """Sorts each run of `order` within first x factor + margin of its beginning by `second`, then `first`."""
     start, mixed = 0, False
-    keys = [first[k] for k in order]
-    bound = keys[0] * factor + margin
-    for end in range(1, len(order) + 1):
-        if end < len(order) and keys[end] <= bound:
-            mixed = mixed or second[order[end]] != second[order[start]]
+    bound = first[order[0]] * factor + margin
+    second_of_start = second[order[0]]
+    for end, place in enumerate(order):
+        if first[place] <= bound:
+            mixed = mixed or second[place] != second_of_start
             continue
         if mixed:
             order[start:end] = sorted(order[start:end], key=lambda k: (second[k], first[k]))
-        if end < len(order):
-            start, mixed, bound = end, False, keys[end] * factor + margin
+        if end >= RECORDED:
+            return order
+        start, mixed = end, False
+        bound = first[place] * factor + margin
+        second_of_start = second[place]
+    if mixed:
+        order[start:] = sorted(order[start:], key=lambda k: (second[k], first[k]))
+    return order
 
 
-def minimize(estimates: Estimates) -> Estimates:
-    """Cost only: prices and weights as they are."""
-    return estimates
+def cost_spread(setting: Setting, k: int) -> float:
+    fact = setting.pace.facts[k]
+    cost: float = setting.cost.item(k)
+    return cost * math.hypot(fact.success_sd / fact.success, LENGTH_SPREAD)
+
+
+def time_spread(setting: Setting, k: int) -> float:
+    return float(setting.ms.item(k) * setting.pace.facts[k].time_spread)
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "cost": by_cost,
-    "speed": by_speed,
-    "quality": by_quality,
-    "reliability": by_reliability,
+    "cost": Strategy(lambda setting: -setting.cost, by_cost, cost_spread),
+    "speed": Strategy(lambda setting: -setting.ms, by_score, time_spread),
+    "quality": Strategy(lambda setting: setting.pace.quality, by_quality, lambda setting, k: QUALITY_SPREAD),
+    "reliability": Strategy(
+        lambda setting: setting.pace.lower, by_reliability, lambda setting, k: setting.pace.facts[k].success_sd
+    ),
+    "load_balanced": Strategy(lambda setting: setting.free().astype("<f4"), by_load, lambda setting, k: 0.0),
+    "weighted": Strategy(utility, by_score, utility_spread),
+    "adaptive": Strategy(
+        lambda setting: believed(setting)[0], by_score, lambda setting, k: believed(setting)[1].item(k), explored
+    ),
 }
-COST_STRATEGIES: dict[str, CostStrategy] = {"minimize": minimize}
-PRICED = frozenset(("cost", "weighted", "adaptive"))
-"""The strategies that see what a cost strategy changed."""
-SUPERLATIVES = {"cost": "cheapest", "speed": "fastest", "quality": "best", "reliability": "most reliable"}
+SUPERLATIVES = {
+    "cost": "cheapest", "speed": "fastest", "quality": "best", "reliability": "most reliable",
+    "load_balanced": "chosen by load", "weighted": "highest weighted utility", "adaptive": "highest learned utility",
+}  # fmt: skip

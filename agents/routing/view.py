@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from schemas.inforce import InForce
 from schemas.policy import Period
@@ -16,13 +16,26 @@ class Spend(Protocol):
     def reserved(self, scope: str) -> int: ...
 
 
+class Posterior(NamedTuple):
+    """Realised utility (the scale of `weighted`, decayed when read): its mean, and from how many calls."""
+
+    mean: float
+    calls: float
+
+
 @dataclass(frozen=True, slots=True)
 class RoutingView:
-    """Every mapping is keyed by deployment id.
+    """Every mapping is keyed by deployment id, unless it says otherwise.
 
     `in_flight`: calls under way, those of the other workers included. `cooling`: kept off after a 429, until when (us).
-    `out_of_service`: why, such as "credential missing". `turn`: decisions this worker has made, for round robin.
+    `out_of_service`: why, such as "credential missing". `turn`: decisions this worker has made.
     `tried`: what this request has tried already. `trials`: half-open deployments with a trial of this worker under way.
+
+    Without one of the rest, decisions go by its prior. `turns`: by Decision.turn_key, decisions so far with that key
+    (prior: `turn`). `workers`: alive, this one included. `utilities`: by (task, deployment) (prior: the estimates).
+    `tokens_out`: mean length of answers by (task, model) (300). `tokens_in_flight`: estimated, of the calls under way
+    (none). `response_ms`: peak EWMA (health's time). `price_factors`: price now over list price (1).
+    `forecast`: calls a minute expected in this hour (none). `explore`: whether the policy lets `adaptive` explore.
     """
 
     inforce: InForce
@@ -35,3 +48,12 @@ class RoutingView:
     turn: int
     tried: frozenset[str] = frozenset()
     trials: frozenset[str] | set[str] = frozenset()
+    turns: Mapping[str, int] | None = None
+    workers: int = 1
+    utilities: Mapping[tuple[str, str], Posterior] | None = None
+    tokens_out: Mapping[tuple[str, str], float] | None = None
+    tokens_in_flight: Mapping[str, int] | None = None
+    response_ms: Mapping[str, float] | None = None
+    price_factors: Mapping[str, float] | None = None
+    forecast: Mapping[str, float] | None = None
+    explore: bool = True

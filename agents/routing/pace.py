@@ -1,0 +1,65 @@
+"""What health, lengths and prices make of a field: cost, time, success as arrays by place. Made once a change of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.routing.compiled import Compiled
+from agents.routing.estimates import (
+    COST,
+    ESTIMATE_FIELDS,
+    LOWER,
+    MILLION,
+    MS,
+    QUALITY,
+    SUCCESS,
+    TOKENS_IN,
+    TOKENS_OUT,
+    Column,
+    Table,
+)
+
+
+class Pace:
+    """Owns the arrays by place. `template`: float32 (places, ESTIMATE_FIELDS) with what no request changes.
+
+    Cost of a request is `cost_in` x tokens in + `cost_out`, nano-USD a success; `ms` to the last token at p75 without
+    a queue; `rates_free`: the free share of the tightest limit of this minute. Lists are the float32 columns.
+    """
+
+    def __init__(self, compiled: Compiled, at: Any, quality: Column, wanted: Any, factors: Any) -> None:
+        learned = compiled.learned
+        wanted = np.minimum(wanted, np.array(compiled.max_out)[at])
+        success = learned.success[at]
+        priced = factors / (success * MILLION)
+        self.cost_in: Column = compiled.prices_in[at] * priced
+        self.cost_out: Column = compiled.prices_out[at] * wanted * priced
+        self.ms: Column = learned.first_ms[at] + learned.token_ms[at] * wanted
+        self.times: list[float] = self.ms.tolist()
+        self.requests, self.per_request = learned.requests[at], compiled.per_request[at]
+        self.tokens_free = 1 - learned.tokens[at] * compiled.per_token[at]
+        self.weights = compiled.weights[at]
+        self.facts = [learned.facts[position] for position in at.tolist()]
+        self.template = np.zeros((len(at), len(ESTIMATE_FIELDS)), dtype="<f4")
+        self.template[:, TOKENS_OUT] = wanted
+        self.template[:, MS] = self.ms
+        self.template[:, SUCCESS] = success
+        self.template[:, LOWER] = learned.lower[at]
+        self.template[:, QUALITY] = quality
+        self.quality: Table = self.template[:, QUALITY].copy()
+        self.qualities: list[float] = self.quality.tolist()
+        self.lacking: list[float] = (-self.quality).tolist()
+        self.success: Table = self.template[:, SUCCESS].copy()
+        self.lower: Table = self.template[:, LOWER].copy()
+        self.factors = factors
+        self.orders: dict[object, Sequence[int]] = {}
+
+    def estimates(self, size_in: int, busy: Column | None) -> Table:
+        """The table of a request. `busy`: share of the concurrency taken, by place."""
+        table = self.template.copy()
+        table[:, TOKENS_IN] = size_in
+        table[:, COST] = self.cost_in * size_in + self.cost_out
+        if busy is not None:
+            table[:, MS] = self.ms * (1 + busy)
+        return table

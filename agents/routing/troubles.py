@@ -1,0 +1,30 @@
+"""Circuits that are not plainly closed, kept while their states are the same objects."""
+
+from collections.abc import Mapping, Sequence
+
+from schemas.state import CircuitState
+
+
+class Troubles:
+    """Owns the last circuits seen. `of` costs one comparison a deployment while nothing changed."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._ids = ids
+        self._seen: list[CircuitState | None] | None = None
+        self._forced: Mapping[str, str] = {}
+        self._found: list[tuple[int, CircuitState]] = []
+
+    def of(self, circuits: Mapping[str, CircuitState], forced: Mapping[str, str]) -> list[tuple[int, CircuitState]]:
+        """(position, circuit) of those open, half-open or forced; a command counts before a fold has seen it."""
+        states = list(map(circuits.get, self._ids))
+        if states == self._seen and forced == self._forced:
+            return self._found
+        found = []
+        for position, (name, state) in enumerate(zip(self._ids, states, strict=True)):
+            command = forced.get(name, "")
+            if state is None and command:
+                state = CircuitState(status="open" if command == "open" else "closed", forced=command)
+            if state is not None and (state.status != "closed" or state.forced):
+                found.append((position, state))
+        self._seen, self._forced, self._found = states, dict(forced), found
+        return found

@@ -176,10 +176,17 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             memory.clear()
 
     async def perform_seek(self) -> None:
-        """Called before records flow: take ownership first, then read from where the owner says."""
+        """Called before records flow: take ownership first, then read from where the owner says.
+
+        Faust calls it as well when a fetch that was under way comes back while nothing may flow: it drops those records,
+        so they must be read again.
+        """
         async with self._settling:
             if self._settled_generation != self.app.consumer_generation_id:
                 await self._settle(self.app.consumer_generation_id)
+                return
+            back = {TP(*tp): self._read_offset[TP(*tp)] or 0 for tp in self.assignment()}
+            await self._thread.seek_wait(back)
 
     async def _settle(self, generation: int) -> None:
         while True:

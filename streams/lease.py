@@ -40,6 +40,8 @@ class Lease:
         self._expires = 0.0
         self._rebalance_ends: float | None = None
         self.membership: Membership | None = None
+        # How often what was held had to be dropped.
+        self.losses = 0
 
     def renewed(self, sent_at: float, membership: Membership) -> None:
         """A heartbeat sent at `sent_at` was answered without error."""
@@ -73,6 +75,7 @@ class Lease:
             if self.valid():
                 return True
             await asyncio.sleep(poll_s)
+        self.losses += 1
         return False
 
 

@@ -35,6 +35,7 @@ class RequestOwnership:
         # what was answered before it.
         self.answering = answering
         self._held: Membership | None = None
+        self._losses = 0
         self._producer = producer
         self._topics = topics
         self._clock = clock
@@ -46,14 +47,18 @@ class RequestOwnership:
     async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
         """Mark every new partition with an epoch, then learn which requests in it have an answer."""
         await self._producer.ready()
-        before, self._held = self._held, self.lease.membership
+        membership, losses = self.lease.membership, self.lease.losses
         # Whoever missed a generation may find a partition that others owned meanwhile: nothing of it counts any more.
-        kept = positions.keys() if continues(before, self._held) else set()
+        # Where results were dropped, requests are served again: under the same run their attempts would have the same ids.
+        continued = losses == self._losses and continues(self._held, membership)
+        kept = positions.keys() if continued else set()
         gone = self.runs.keys() - kept
         await self._cancel(set(gone))
         for tp in gone:
             del self.runs[tp]
             self._claims.drop_partition(tp.topic, tp.partition)
+        # Only now: a call that is given up before must leave its successor the same doubt.
+        self._held, self._losses = membership, losses
         fresh = {tp: offset for tp, offset in positions.items() if tp not in self.runs}
         markers = await asyncio.gather(*(self._mark(tp) for tp in fresh))
         await self._recall(fresh)

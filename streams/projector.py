@@ -83,11 +83,13 @@ class Projector:
     async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
         """Take ownership of new partitions: mark, restore, and say where to read on."""
         await self._producer.ready()
-        before, self._held = self._held, self.lease.membership
-        kept = positions.keys() if continues(before, self._held) else set()
         async with self._flushing:
+            membership = self.lease.membership
+            kept = positions.keys() if continues(self._held, membership) else set()
             for tp in self.owned.keys() - kept:
                 del self.owned[tp]
+            # Only now: a call that is given up before must leave its successor the same doubt.
+            self._held = membership
             fresh = [tp for tp in positions if tp not in self.owned]
             epochs = await asyncio.gather(*(self._mark(tp) for tp in fresh))
             await self._state_caught_up()
@@ -176,7 +178,12 @@ class Projector:
     async def flush(self) -> None:
         """Publish derived events, then snapshots, then cursors, of every partition that moved. Raises LeaseLost."""
         async with self._flushing:
-            await asyncio.gather(*(self._flush(owned) for owned in list(self.owned.values())))
+            flushes = (self._flush(owned) for owned in list(self.owned.values()))
+            # To the end of every one: what went on beside the next flush could write older snapshots after newer ones.
+            ended = await asyncio.gather(*flushes, return_exceptions=True)
+        for problem in ended:
+            if problem is not None:
+                raise problem
 
     async def _flush(self, owned: Owned) -> None:
         if not owned.caught_up or (owned.projection.covered == owned.flushed and not owned.derived):
@@ -185,9 +192,17 @@ class Projector:
         derived, owned.derived = owned.derived, []
         *changed, cursor = owned.projection.flush(owned.epoch)
         covered = owned.projection.covered
-        await acknowledged([await self._publish(event) for event in derived])
-        await acknowledged([await self._put(owned, snapshot) for snapshot in changed])
-        await acknowledged([await self._put(owned, cursor)])
+        try:
+            await acknowledged([await self._publish(event) for event in derived])
+            await acknowledged([await self._put(owned, snapshot) for snapshot in changed])
+            await acknowledged([await self._put(owned, cursor)])
+        except LeaseLost:
+            # The partition may stay ours: then all of it is written again.
+            owned.derived[:0] = derived
+            for snapshot in changed:
+                owned.projection.touch(snapshot.kind, snapshot.subject)
+            owned.flushed = -1
+            raise
         owned.flushed = covered
 
     async def _publish(self, event: Event) -> asyncio.Future[RecordMetadata]:

@@ -16,7 +16,7 @@ from infra.cli.options import run
 from infra.kafka import EmbeddedKafka, KafkaStartError, free_port
 from infra.supervisor import Child, Supervisor, turnout, wait_until
 from schemas.errors import OperationError
-from streams.settings import Settings, load_settings
+from streams.settings import Settings, load_settings, settings_file
 
 SIMULATED = "simulated.yaml"
 SECRET_ENVIRONMENT = {"SIMULATED_KEY": "simulated"}
@@ -79,6 +79,13 @@ def simulated_catalog(simulators: int) -> dict[str, object]:
     """The catalog of the provider simulators, at their port."""
     text = resources.files("infra").joinpath("config", SIMULATED).read_text()
     return dict(yaml.safe_load(text.replace("SIMULATORS_PORT", str(simulators))))
+
+
+def file_document(config: Path | None) -> dict[str, object]:
+    """The user's file as it is; empty where there is none. Raises ConfigurationError when it is wrong."""
+    file = settings_file(config)
+    load_settings(file)
+    return dict(yaml.safe_load(file.read_text()) or {}) if file else {}
 
 
 def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulate: bool) -> dict[str, object]:

@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsJson, print_json, run, say
+from infra.cli.options import AsJson, Config, print_json, run, say
 
 ENVIRONMENT = "TURNOUT_"
 
 
 def demo(
+    config: Config = None,
     requests: Annotated[int, typer.Option(min=500, help="How many requests to send.")] = 600,
     rate: Annotated[float, typer.Option(min=1, max=200, help="Requests a second.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Seed of the requests and of the simulated providers.")] = 7,
@@ -27,7 +28,8 @@ def demo(
 ) -> None:
     """Send some hundred requests while one of two primary providers fails for a third of the time, then audit the log.
 
-    Everything runs on free ports and in a temporary folder. Exits 1 if a request was lost or answered twice.
+    Everything runs on free ports and in a temporary folder; of a configuration file the worker's part is used (routing,
+    circuit, budgets ...), with the simulators' catalog. Exits 1 if a request was lost or answered twice.
 
     \b
     Example:
@@ -37,7 +39,7 @@ def demo(
     from infra.demo.report import print_report
     from infra.demo.run import run_demo
     from infra.demo.traffic import TRAFFIC_S, Plan
-    from infra.local import free_ports, local_stack
+    from infra.local import file_document, free_ports, local_stack
     from schemas.errors import ConfigurationError, OperationError
 
     if requests / rate > TRAFFIC_S:
@@ -45,6 +47,7 @@ def demo(
             f"{requests} requests at {rate:g}/s take {requests / rate:.0f} s; give a --rate of at least "
             f"{math.ceil(requests / TRAFFIC_S)}, for the traffic of a demo ends within {TRAFFIC_S:.0f} s"
         )
+    base = file_document(config)
     # The environment wins over the file: a demo must not reach the cluster that it names.
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
         del os.environ[name]
@@ -54,7 +57,7 @@ def demo(
             say(
                 "Starting Kafka, simulated providers, a worker and SQL (the first time, Kafka is downloaded: 43 MB) ..."
             )
-            with local_stack(folder, {}, free_ports(), simulate=True, seed=seed) as stack:
+            with local_stack(folder, base, free_ports(), simulate=True, seed=seed) as stack:
                 try:
                     say(f"Sending {requests} requests at {rate:g}/s.")
                     live = sys.stdout.isatty() and not as_json

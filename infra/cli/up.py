@@ -3,7 +3,7 @@
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,18 +30,17 @@ def up(
       turnout up --simulate
     """
     from infra.kafka import free_port
-    from infra.local import Ports, local_stack
+    from infra.local import Ports, file_document, local_stack
     from streams.settings import load_settings, settings_file
 
-    file = settings_file(config)
-    settings = load_settings(file)
+    settings = load_settings(settings_file(config))
     web = settings.web.port or free_port()
     ports = Ports(kafka_port, settings.sql.port, web, simulators_port, projector_web=web + 1)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     say("Starting Kafka, the worker and SQL ...")
-    with local_stack(data.absolute(), _document(file), ports, simulate=simulate, seed=seed) as stack:
+    with local_stack(data.absolute(), file_document(config), ports, simulate=simulate, seed=seed) as stack:
         _announce(stack, simulate)
         while not stop.wait(1.0):
             for name in stack.supervisor.revive():
@@ -51,12 +50,6 @@ def up(
                 stack.broker.start()
         say("Stopping ...")
     say("Stopped.")
-
-
-def _document(file: Path | None) -> dict[str, Any]:
-    import yaml
-
-    return dict(yaml.safe_load(file.read_text()) or {}) if file else {}
 
 
 def _announce(stack: "Stack", simulate: bool) -> None:

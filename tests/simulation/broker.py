@@ -74,6 +74,7 @@ class Broker:
         self.groups: dict[str, Group] = {}
         self.appended = 0
         self.paused_until = 0.0
+        self.skipped_ms = 0
         self._clock_offsets: dict[tuple[str, int], int] = {}
         self._seen: dict[tuple[str, str, int], dict[int, int]] = {}
         self._waiting: dict[tuple[str, int], list[asyncio.Future[None]]] = {}
@@ -82,7 +83,11 @@ class Broker:
         return self.logs.setdefault((topic, partition), [])
 
     def now_ms(self) -> int:
-        return BASE_MS + int(self.loop.time() * 1000)
+        return BASE_MS + self.skipped_ms + int(self.loop.time() * 1000)
+
+    def skip(self, seconds: float) -> None:
+        """Broker time passes at once, for every clock that follows it. Leases and timers do not notice."""
+        self.skipped_ms += int(seconds * 1000)
 
     def step_clock(self, topic: str, partition: int, by_ms: int) -> None:
         """The partition's leader moved to a machine whose clock differs."""
@@ -275,7 +280,6 @@ class Group:
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
     assignment: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     deadline: float | None = None
-    checking: bool = False
 
     def reset(self) -> None:
         """The group was empty for so long that the broker forgot it; only its offsets were kept by luck."""
@@ -283,32 +287,40 @@ class Group:
         self.assignment.clear()
         self.generation, self.deadline = 0, None
 
-    def _check(self) -> None:
-        """Drop members that went silent; complete a rebalance that waited long enough."""
-        now = self.broker.loop.time()
-        if now >= self.broker.paused_until:
-            for name, member in list(self.members.items()):
-                if member.joining is None and now - member.seen_at > self.session_s:
-                    del self.members[name]
-                    self.prepare()
-            self._complete()
-        self.broker.loop.later(0.2, self._check)
+    def _expire(self, name: str, member: Member) -> None:
+        """Drop a member that went silent. One timer a member: it is set anew from when it was last seen."""
+        loop = self.broker.loop
+        if self.members.get(name) is not member:
+            return
+        silent = loop.time() - member.seen_at
+        if member.joining is not None or silent < self.session_s or loop.time() < self.broker.paused_until:
+            loop.later(max(0.2, self.session_s - silent), self._expire, name, member)
+            return
+        del self.members[name]
+        self.prepare()
 
     def prepare(self) -> None:
+        """Begin a rebalance: it ends when every member joined again, or without the silent ones at its deadline."""
+        loop = self.broker.loop
         if self.deadline is None:
-            self.deadline = self.broker.loop.time() + self.rebalance_s
+            self.deadline = loop.time() + self.rebalance_s
+            loop.later(self.rebalance_s, self._complete)
+        loop.later(0.05, self._complete)
 
     def join(self, member: str, joined: asyncio.Future[int]) -> None:
-        if not self.checking:
-            self.checking = True
-            self._check()
-        self.members[member] = Member(self.broker.loop.time(), joined)
+        known = self.members.get(member)
+        if known is None:
+            known = self.members[member] = Member(self.broker.loop.time(), joined)
+            self._expire(member, known)
+        known.seen_at, known.joining = self.broker.loop.time(), joined
         self.prepare()
-        self.broker.loop.later(0.05, self._complete)
 
     def _complete(self) -> None:
         now = self.broker.loop.time()
-        if self.deadline is None or not self.members or now < self.broker.paused_until:
+        if self.deadline is None:
+            return
+        if now < self.broker.paused_until:
+            self.broker.loop.later(self.broker.paused_until - now, self._complete)
             return
         waiting = [name for name, member in self.members.items() if member.joining is None]
         if waiting and now < self.deadline:

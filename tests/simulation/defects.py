@@ -96,6 +96,24 @@ class NoExpiry(SimProjector):
             owned.derived = [item for item in owned.derived if not isinstance(item, CostIncurred)]
 
 
+class AlwaysContinues(SimOwnership):
+    """A worker that missed a generation takes its partitions for its own all along."""
+
+    async def assigned(self, positions: Any) -> Any:
+        if self._held is not None:
+            self._held, self._losses = self.lease.membership, self.lease.losses
+        return await super().assigned(positions)
+
+
+class AlwaysContinuesFolding(SimProjector):
+    """The same of the projector."""
+
+    async def assigned(self, positions: Any) -> Any:
+        if self._held is not None:
+            self._held = self.lease.membership
+        return await super().assigned(positions)
+
+
 DEFECTS: dict[str, dict[str, Any]] = {
     "no-lease": {"leased": False},
     "commit-before-answer": {"tasks": CommitBeforeAnswer},
@@ -107,5 +125,6 @@ DEFECTS: dict[str, dict[str, Any]] = {
     "cursor-before-snapshots": {"projector": CursorFirst},
     "no-reservation-expiry": {"projector": NoExpiry},
     "run-from-memory": {"ownership": RunFromMemory},
+    "missed-generation": {"ownership": AlwaysContinues, "projector": AlwaysContinuesFolding},
 }
 """Name -> parts of a worker's assembly that differ."""

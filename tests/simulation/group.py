@@ -1,6 +1,7 @@
 """A member of a consumer group in virtual time, around the real SafeConsumer's bookkeeping."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -13,11 +14,11 @@ from intervaltree import IntervalTree
 from simulation.broker import Broker, Group, MemberGone, Reader, Record
 from simulation.virtual import Process, VirtualLoop
 
-from streams.consumer import DRAIN_POLL_S, SafeConsumer
+from streams.consumer import SafeConsumer
 from streams.lease import Lease, Membership
 
-HEARTBEAT_S = 0.6
-COMMIT_S = 0.5
+HEARTBEAT_S = 1.0
+COMMIT_S = 0.8
 
 
 class Message:
@@ -47,7 +48,7 @@ class SimConsumer(SafeConsumer):
     def __init__(self, membership: "Membership_") -> None:
         self._member = membership
         self.app = SimpleNamespace(
-            consumer_generation_id=0, topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
+            consumer_generation_id=0, conf=SimpleNamespace(id=membership.process.name), topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
             ownership=membership.ownership, _on_partitions_revoked=membership.drain,
         )  # fmt: skip
         self._thread = SimpleNamespace(confirm_membership=membership.beat, seek_wait=membership.seek)
@@ -63,6 +64,7 @@ class SimConsumer(SafeConsumer):
         self._paused_partitions = set()
         self._settling = asyncio.Lock()
         self.frozen = False
+        self._moved = asyncio.Event()
 
     def assignment(self) -> set[TopicPartition]:
         return set(self._member.assigned)  # type: ignore[arg-type]
@@ -72,13 +74,19 @@ class SimConsumer(SafeConsumer):
         return found
 
     async def wait_empty(self) -> None:
-        # The same as in SafeConsumer, by the virtual clock.
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.app.ownership.drain_s
-        while loop.time() < deadline and any(not m.acked for m in list(self._unacked_messages)):
-            await asyncio.sleep(DRAIN_POLL_S)
+        # The same as in SafeConsumer, by the virtual clock and without polls.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.app.ownership.drain_s):
+                while any(not message.acked for message in self._unacked_messages):
+                    self._moved.clear()
+                    await self._moved.wait()
         await self._member.commit()
         self.frozen = True
+
+    def ack(self, message: Any) -> bool:
+        counted = super().ack(message)
+        self._moved.set()
+        return bool(counted)
 
     def assigned_anew(self, generation: int) -> None:
         """As SafeConsumer.on_partitions_assigned, without Faust's own bookkeeping."""
@@ -105,6 +113,7 @@ class Membership_:
         self.rejoin = asyncio.Event()
         self.reader = Reader(broker)
         self.fetching: asyncio.Task[None] | None = None
+        self.settling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         self._watched(self._agent())
@@ -131,20 +140,28 @@ class Membership_:
         self.assigned = [TP(topic, number) for topic, number in self.group.assignment.get(self.name, [])]
         self.trace(f"{self.name} generation {self.generation}: {sorted(self.assigned)}")
         self.rejoin.clear()
+        if self.settling is not None:
+            # As Faust: an assignment that was not settled is given up only when the next one comes.
+            self.settling.cancel()
         self.consumer.assigned_anew(self.generation)
         beating = self._watched(self._heartbeats())
-        await self.consumer.perform_seek()
-        self.fetching = self._watched(self._fetch())
-        committing = self._watched(self._commits())
+        flowing, committing = self._watched(self._flow()), self._watched(self._commits())
         await self.rejoin.wait()
-        await self.consumer.on_partitions_revoked(set(self.assigned))
+        flowing.cancel()
         committing.cancel()
+        await self.consumer.on_partitions_revoked(set(self.assigned))
         beating.cancel()
+
+    async def _flow(self) -> None:
+        """Records, from when ownership is taken."""
+        self.settling = self._watched(self.consumer.perform_seek())
+        await asyncio.shield(self.settling)
+        self.fetching = self._watched(self._fetch())
 
     async def drain(self, revoked: set[TP]) -> None:
         """As Faust's app does: no more records, what is queued is forgotten, what runs is waited for."""
-        assert self.fetching is not None
-        self.fetching.cancel()
+        if self.fetching is not None:
+            self.fetching.cancel()
         while not self.queue.empty():
             self.consumer._unacked_messages.discard(self.queue.get_nowait().message)
         await self.consumer.wait_empty()
@@ -155,6 +172,7 @@ class Membership_:
             await self.handle(event)
 
     async def _fetch(self) -> None:
+        await asyncio.sleep(self.broker.rng.uniform(0.0, 0.2))
         while True:
             for records in (await self.reader.getmany(timeout_ms=5_000)).values():
                 for record in records:
@@ -195,9 +213,11 @@ class Membership_:
             await self.beat()
 
     async def _commits(self) -> None:
+        # Faust's timer knows nothing of assignments: it may fire at any moment of one.
+        await asyncio.sleep(self.broker.rng.uniform(0.0, COMMIT_S))
         while True:
-            await asyncio.sleep(COMMIT_S)
             await self.commit()
+            await asyncio.sleep(COMMIT_S)
 
     async def commit(self) -> None:
         offsets = {}

@@ -8,9 +8,18 @@ from faust.types import TP
 from simulation.broker import Broker, Reader
 
 from schemas.ids import Source
+from streams.lease import Lease
 from streams.ownership import RequestOwnership
 from streams.projector import Projector
 from streams.reader import read_to_end
+
+
+LEASE_POLL_S = 0.25
+
+
+class SimLease(Lease):
+    async def settled(self, poll_s: float = LEASE_POLL_S) -> bool:
+        return await super().settled(poll_s)
 
 
 class SimOwnership(RequestOwnership):

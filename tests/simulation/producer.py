@@ -1,13 +1,13 @@
 """The leased producer in virtual time: one batch in flight a partition, retried until it is acknowledged."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from simulation.broker import AckLost, Broker, Unsent
 from simulation.virtual import Process, VirtualLoop
 
-from schemas.codec import Codec
 from schemas.errors import LeaseLost
 from streams.lease import Lease, OpenEnded
 
@@ -24,7 +24,7 @@ class SimProducer:
     """Behaves as streams.producer.Producer: the lease is asked before every socket write."""
 
     def __init__(
-        self, loop: VirtualLoop, process: Process, broker: Broker, codec: Codec, lease: Lease, leased: bool = True
+        self, loop: VirtualLoop, process: Process, broker: Broker, codec: Any, lease: Lease, leased: bool = True
     ) -> None:
         self.loop, self.process, self.broker, self.codec = loop, process, broker, codec
         self.lease, self.asked = lease, lease if leased else OpenEnded()
@@ -32,7 +32,9 @@ class SimProducer:
         self.incarnation = 0
         self._queues: dict[tuple[str, int], list[tuple[Unsent, asyncio.Future[Placed]]]] = {}
         self._busy: set[tuple[str, int]] = set()
+        self._draining: set[asyncio.Task[None]] = set()
         self._sequence = 0
+        self._held = 0
         self._replacing: asyncio.Task[None] | None = None
 
     async def send(
@@ -47,7 +49,9 @@ class SimProducer:
         self._queues.setdefault(place, []).append((Unsent(key, value, tuple(headers)), future))
         if place not in self._busy:
             self._busy.add(place)
-            self.loop.create_task(self._drain(place))
+            task = self.loop.create_task(self._drain(place))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
         return future
 
     async def emit(self, topic: str, event: Any, *, key: str | None = None, partition: int | None = None) -> Any:
@@ -56,10 +60,20 @@ class SimProducer:
         )
 
     async def ready(self) -> None:
+        # What waits for the lease of an earlier assignment would lose this producer after the next one began.
+        while self._held:
+            await asyncio.sleep(0.05)
         if self.lost:
             self._replace()
         if self._replacing is not None:
             await self._replacing
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait for what was handed over, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._busy:
+                    await asyncio.wait(list(self._draining))
 
     def _replace(self) -> None:
         if self._replacing is None or self._replacing.done():
@@ -82,8 +96,10 @@ class SimProducer:
         sequence, incarnation = self._sequence, self.incarnation
         while True:
             while not self._gone(incarnation) and not self.asked.valid():
+                self._held += 1
                 if not await self.asked.settled():
                     self.lost = True
+                self._held -= 1
             if self._gone(incarnation):
                 for _, future in batch:
                     if not future.done():

@@ -7,7 +7,13 @@ from simulation.world import simulate
 CLEAN = range(30)
 BOUND = 25
 """Seeds tried for a defect. The seed that finds each is recorded in FOUND_BY and is tried first."""
-FOUND_BY = {"commit-before-answer": 0, "answer-before-costs": 0, "no-recall": 0, "no-reservation-expiry": 1, "run-from-memory": 1}
+FOUND_BY = {
+    "commit-before-answer": 0,
+    "answer-before-costs": 0,
+    "no-recall": 0,
+    "no-reservation-expiry": 1,
+    "run-from-memory": 1,
+}
 REGRESSIONS = (24,)
 """24: a worker that was frozen past its session got its partition back and took itself for its owner all along."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-import selectors
+import heapq
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,36 +17,46 @@ class Process:
         self.name = name
         self.dead = False
         self.frozen = False
-        self.parked: list[tuple[Callable[..., Any], tuple[Any, ...], contextvars.Context, list[asyncio.Handle]]] = []
+        self.parked: list[asyncio.Handle] = []
 
 
 PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
 
 
-class _NoWaiting(selectors.SelectSelector):
-    """A select that moves the clock instead of waiting."""
+def _run(handle: Any) -> None:
+    process = handle.process
+    if process.dead:
+        return
+    if process.frozen:
+        process.parked.append(handle)
+        return
+    handle._context.run(handle._callback, *handle._args)
 
-    now = 0.0
 
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise RuntimeError("nothing will ever happen again: the simulated world is stuck")
-        self.now += max(0.0, timeout)
-        return []
+class _Inside(asyncio.Handle):
+    """A callback of a process. An error in it ends the run: a bare callback has nobody to tell."""
+
+    __slots__ = ("process",)
+    _run = _run
+
+
+class _TimerInside(asyncio.TimerHandle):
+    __slots__ = ("process",)
+    _run = _run
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """`time()` is virtual seconds since the start of the world."""
 
     def __init__(self) -> None:
-        self._virtual = _NoWaiting()
+        self.now = 0.0
         self.kept: list[asyncio.Task[Any]] = []
-        super().__init__(self._virtual)
+        super().__init__()
         self.set_exception_handler(lambda loop, context: None)
         self.set_task_factory(self._task)
 
     def time(self) -> float:
-        return self._virtual.now
+        return self.now
 
     def _task(self, loop: Any, work: Any, context: Any = None) -> asyncio.Task[Any]:
         # Kept to the end: a dead process's tasks must not be collected, which would run their finally blocks.
@@ -56,40 +66,49 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
         context = context if context is not None else contextvars.copy_context()
-        if self.is_closed():
-            # The world is over; what is collected now may still clean up after itself.
-            return asyncio.Handle(callback, args, self, context)
         process = context.get(PROCESS)
         if process is None:
-            return super().call_soon(callback, *args, context=context)
-        cell: list[asyncio.Handle] = []
-        handle = super().call_soon(self._guarded, process, callback, args, context, cell, context=context)
-        cell.append(handle)
+            handle = asyncio.Handle(callback, args, self, context)
+        else:
+            handle = _Inside(callback, args, self, context)
+            handle.process = process
+        # Once the world is over, what is collected may still clean up after itself: nothing of it runs.
+        self._ready.append(handle)
         return handle
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
         context = context if context is not None else contextvars.copy_context()
         process = context.get(PROCESS)
         if process is None:
-            return super().call_at(when, callback, *args, context=context)
-        cell: list[asyncio.Handle] = []
-        handle = super().call_at(when, self._guarded, process, callback, args, context, cell, context=context)
-        cell.append(handle)
-        return handle
+            timer = asyncio.TimerHandle(when, callback, args, self, context)
+        else:
+            timer = _TimerInside(when, callback, args, self, context)
+            timer.process = process
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True
+        return timer
 
-    def _guarded(self, process: Process, callback: Any, args: Any, context: Any, cell: list[asyncio.Handle]) -> None:
-        if process.dead or cell[0].cancelled():
-            return
-        if process.frozen:
-            process.parked.append((callback, args, context, cell))
-            return
-        callback(*args)
+    def _run_once(self) -> None:
+        """Run what is ready; when nothing is, move the clock to the next timer instead of waiting."""
+        ready, timers = self._ready, self._scheduled
+        if not ready:
+            while timers and timers[0]._cancelled:
+                heapq.heappop(timers)
+            if not timers:
+                raise RuntimeError("nothing will ever happen again: the simulated world is stuck")
+            self.now = max(self.now, timers[0]._when)
+            while timers and timers[0]._when <= self.now:
+                ready.append(heapq.heappop(timers))
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
 
-    def later(self, delay: float, callback: Any, *args: Any) -> None:
+    def later(self, delay: float, callback: Callable[..., Any], *args: Any) -> None:
         """The world's own timer: it runs whatever became of the process that set it."""
-        super().call_at(self.time() + delay, callback, *args, context=OUTSIDE)
+        self.call_at(self.now + delay, callback, *args, context=OUTSIDE)
 
-    def inside(self, process: Process, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def inside(self, process: Process, work: Coroutine[Any, Any, None]) -> asyncio.Task[Any]:
         """Start a task in a process."""
         context = contextvars.Context()
         context.run(PROCESS.set, process)
@@ -102,5 +121,4 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Go on where it stopped, in the same order; what came due meanwhile comes at once."""
         process.frozen = False
         parked, process.parked = process.parked, []
-        for callback, args, context, cell in parked:
-            super().call_soon(self._guarded, process, callback, args, context, cell, context=context)
+        self._ready.extend(parked)

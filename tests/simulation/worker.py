@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import TopicPartition
-from simulation.broker import BASE_MS, Broker, Reader
+from simulation.broker import Broker, Reader
 from simulation.group import Membership_, SimConsumer
-from simulation.owners import SimOwnership, SimProjector
+from simulation.codec import ByReference
+from simulation.owners import SimLease, SimOwnership, SimProjector
 from simulation.producer import SimProducer
 from simulation.providers import Call, Providers
 from simulation.virtual import Process, VirtualLoop
@@ -20,7 +21,6 @@ from agents.ports import Live
 from agents.prober import ProbeSchedule, probe
 from agents.router import Knowledge, Router
 from projections.partition import FOLDS
-from schemas.codec import Codec
 from schemas.errors import LeaseLost
 from streams.control import ControlLog
 from streams.eventlog import KafkaEventLog
@@ -33,7 +33,7 @@ SESSION_S = 6.0
 DRAIN_S = 2.0
 REBALANCE_S = 4.0
 TICK_S = 3.0
-FLUSH_S = 0.25
+FLUSH_S = 1.0
 WINDOW_S = 600
 MAX_IN_FLIGHT = 8
 
@@ -41,11 +41,11 @@ MAX_IN_FLIGHT = 8
 class Clock:
     """Broker time as a worker estimates it, off by `error` microseconds."""
 
-    def __init__(self, loop: VirtualLoop, error: int) -> None:
-        self._loop, self._error = loop, error
+    def __init__(self, broker: Broker, error: int) -> None:
+        self._broker, self._error = broker, error
 
     def now(self) -> int:
-        return BASE_MS * 1000 + int(self._loop.time() * 1_000_000) + self._error
+        return self._broker.now_ms() * 1000 + self._error
 
 
 class Calls:
@@ -69,8 +69,10 @@ class Worker:
 
     def __init__(
         self, name: str, loop: VirtualLoop, broker: Broker, topics: Topics, providers: Providers, rng: random.Random,
-        parts: dict[str, Any], fail: Callable[["Worker", BaseException], None], trace: Callable[[str], None],
+        parts: dict[str, Any], codec: ByReference, fail: Callable[["Worker", BaseException], None],
+        trace: Callable[[str], None],
     ) -> None:  # fmt: skip
+        self.codec: Any = codec
         self.name, self.loop, self.broker, self.topics, self.providers = name, loop, broker, topics, providers
         self.rng, self.parts, self.trace = rng, parts, trace
         self.process = Process(name)
@@ -79,7 +81,7 @@ class Worker:
         loop.inside(self.process, self._main())
 
     async def _main(self) -> None:
-        self.codec, self.clock, self.live = Codec(), Clock(self.loop, self.rng.randrange(-30_000, 30_000)), Live()
+        self.clock, self.live = Clock(self.broker, self.rng.randrange(-30_000, 30_000)), Live()
         self.control, self.view = ControlLog(), StateView()
         reader: Any = Reader(self.broker)
         state = StateReader(self.view, reader, self.topics.name("state"), self.codec)
@@ -125,12 +127,12 @@ class Worker:
         )
 
     def _lease(self) -> Lease:
-        return Lease(SESSION_S, DRAIN_S, self.loop.time)
+        return SimLease(SESSION_S, DRAIN_S, self.loop.time)
 
     def _router(self) -> None:
-        lease = self._lease()
+        lease, answering = self._lease(), asyncio.Event()
         producer = self._producer(lease)
-        event_log = self.parts.get("log", KafkaEventLog)(producer, self.topics)
+        event_log = self.parts.get("log", KafkaEventLog)(producer, self.topics, answering)
         claims = Claims(WINDOW_S * 1_000_000)
         clock: Any = self.clock
         router = Router(
@@ -142,12 +144,12 @@ class Worker:
         tasks = self.parts.get("tasks", RequestTasks)(router, self.topics, asyncio.Semaphore(MAX_IN_FLIGHT), self.fail)
         ownership = self.parts.get("ownership", SimOwnership)(
             lease=lease, drain_s=DRAIN_S, producer=producer, topics=self.topics, clock=clock, claims=claims,
-            bootstrap_servers="", worker=self.name, cancel=tasks.cancel,
+            bootstrap_servers="", worker=self.name, cancel=tasks.cancel, answering=answering,
         )  # fmt: skip
         ownership.broker = self.broker
         tasks.ownership = ownership
         self.tasks = tasks
-        self._member("router", lease, ownership, tasks.start, tuple(t.name for t in self.topics.requests))
+        self.router = self._member("router", lease, ownership, tasks.start, tuple(t.name for t in self.topics.requests))
 
     def _projector(self, state: StateReader) -> None:
         lease = self._lease()
@@ -163,18 +165,27 @@ class Worker:
         )
         projector.generation = lambda: member.generation
         self.projector = projector
-        self._background(self._flushes(projector))
-        self._background(self._ticks(projector))
+        self._background(self._every(FLUSH_S, projector.flush))
+        self._background(self._every(TICK_S, projector.tick))
+        self._background(self._flush_when_urgent(projector))
+        self._background(self._tick_on_control(projector))
         self._background(self._probes(projector, producer))
 
-    async def _flushes(self, projector: SimProjector) -> None:
+    async def _every(self, seconds: float, action: Callable[[], Any]) -> None:
         while True:
-            await asyncio.sleep(FLUSH_S)
+            await asyncio.sleep(seconds)
+            await self._unless_lost(action())
+
+    async def _flush_when_urgent(self, projector: SimProjector) -> None:
+        while True:
+            await projector.urgent.wait()
+            projector.urgent.clear()
             await self._unless_lost(projector.flush())
 
-    async def _ticks(self, projector: SimProjector) -> None:
+    async def _tick_on_control(self, projector: SimProjector) -> None:
+        seen = self.control.current.offset
         while True:
-            await asyncio.sleep(TICK_S)
+            seen = (await self.control.reached(seen + 1)).offset
             await self._unless_lost(projector.tick())
 
     async def _probes(self, projector: SimProjector, producer: Any) -> None:

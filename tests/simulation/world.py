@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import structlog
 from simulation.broker import Broker, Unsent
+from simulation.codec import ByReference
 from simulation.defects import DEFECTS
 from simulation.faults import plan_faults
 from simulation.invariants import violations
@@ -16,7 +17,6 @@ from simulation.providers import Providers
 from simulation.virtual import VirtualLoop
 from simulation.worker import Worker
 
-from schemas.codec import Codec
 from schemas.events import BudgetSet, ConfigurationApplied
 from schemas.inforce import digest_of, document_of
 from schemas.policy import Configuration
@@ -25,13 +25,16 @@ from streams.topics import RequestTopic, Topics
 PARTITIONS = 2
 TOPICS = Topics("llm.", PARTITIONS, (RequestTopic("llm.requests", "llm.responses", "llm.chunks", None),))
 DEADLINE_MS = 6_000
-BUSY_S = 30.0
-QUIET_S = 62.0
-"""Longer than a deadline and the 30 s after which a reservation expires, and a few ticks."""
+BUSY_S = 14.0
+SETTLED_WITHIN_S = 40.0
+SKIPPED_S = 45.0
+"""More than the longest deadline and the 30 s after which a reservation expires."""
+LAST_S = 8.0
+"""A few ticks: charges are derived, published, folded and snapshotted."""
 
 
 @cache
-def _configuration() -> bytes:
+def _configuration() -> ConfigurationApplied:
     deployments = [
         {"id": name, "provider": "openai_compatible", "model": "m", "base_url": "http://127.0.0.1:1", "fallback_tier": tier}
         for name, tier in (("d1", "primary"), ("d2", "primary"), ("d3", "secondary"))
@@ -43,10 +46,9 @@ def _configuration() -> bytes:
         "circuit": {"failure_threshold": 3, "open_s": 5, "probe_interval_s": 2, "success_threshold": 2},
         "budgets": [{"scope": "global", "period": "day", "limit_usd": 0.01}],
     }))  # fmt: skip
-    event = ConfigurationApplied(
+    return ConfigurationApplied(
         event_id="c", occurred_at=0, worker="", document=document, digest=digest_of(document), author="simulation"
     )
-    return Codec().encode(event)
 
 
 @dataclass
@@ -59,6 +61,7 @@ class World:
     problems: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     restarts: int = 0
+    ill_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.loop = VirtualLoop()
@@ -69,13 +72,15 @@ class World:
         self.workers: dict[int, Worker] = {}
         self.parts: dict[str, Any] = DEFECTS[self.defect] if self.defect else {}
         self._started = 0
-        self.codec = Codec()
+        self.codec = ByReference()
 
     def say(self, text: str) -> None:
         self.trace.append(f"{self.loop.time():8.3f} {text}")
 
-    def fault(self, text: str) -> None:
+    def fault(self, text: str, seconds: float) -> None:
+        """`seconds`: how long it lasts at most."""
         self.faults.append(text)
+        self.ill_until = max(self.ill_until, self.loop.time() + seconds)
         self.say(f"FAULT {text}")
 
     def start_worker(self, slot: int) -> None:
@@ -84,7 +89,7 @@ class World:
         self.say(f"start {name}")
         self.workers[slot] = Worker(
             name, self.loop, self.broker, TOPICS, self.providers, random.Random(self.rng.getrandbits(64)), self.parts,
-            self._worker_failed, self.say,
+            self.codec, self._worker_failed, self.say,
         )  # fmt: skip
 
     def _worker_failed(self, worker: Worker, error: BaseException) -> None:
@@ -125,10 +130,10 @@ class World:
             broken = rng.random() < 0.03
             self.loop.later(at, lambda n=number, r=request_id, p=partition, b=broken: self.publish(n, r, p, broken=b))
             if not broken and rng.random() < 0.15:
-                again = at + rng.uniform(0.0, 8.0)
+                again = min(BUSY_S, at + rng.uniform(0.0, 8.0))
                 self.loop.later(again, lambda n=number, r=request_id, p=partition: self.publish(n, r, p))
         if rng.random() < 0.3:
-            self.loop.later(rng.uniform(5.0, 25.0), self._command)
+            self.loop.later(rng.uniform(3.0, BUSY_S), self._command)
 
     def _command(self) -> None:
         event = BudgetSet(event_id="b", occurred_at=0, worker="", scope="global", period="day",
@@ -137,7 +142,7 @@ class World:
         self.say("budget set")
 
     async def _live(self) -> None:
-        self.broker.append(TOPICS.name("control"), 0, [Unsent(b"", _configuration(), ())])
+        self.broker.append(TOPICS.name("control"), 0, [Unsent(b"", self.codec.encode(_configuration()), ())])
         for kind in ("state", "decisions", "attempts", "costs", "transitions"):
             for partition in range(PARTITIONS):
                 self.broker.log(TOPICS.name(kind), partition)
@@ -146,13 +151,32 @@ class World:
         self._users()
         plan_faults(self)
         await asyncio.sleep(BUSY_S)
-        await asyncio.sleep(12.0)
+        await asyncio.sleep(max(0.0, self.ill_until - self.loop.time()) + 0.1)
         self.say("healed")
-        self.broker.network.slow_acks = self.broker.network.lost_acks = 0.0
-        self.providers.down.clear()
         for slot in (0, 1):
             self._restart(slot)
-        await asyncio.sleep(QUIET_S)
+        bound = self.loop.time() + SETTLED_WITHIN_S
+        while self.loop.time() < bound and not self._settled():
+            await asyncio.sleep(1.0)
+        self.say("settled" if self._settled() else "not settled")
+        await asyncio.sleep(1.0)
+        self.broker.skip(SKIPPED_S)
+        await asyncio.sleep(LAST_S)
+
+    def _settled(self) -> bool:
+        """Every partition has an owner that lives, and every request is committed."""
+        processes = sorted(worker.process.name for worker in self.workers.values())
+        groups = self.broker.groups.values()
+        committed = self.broker.groups["router"].committed
+        return (
+            all(group.deadline is None for group in groups)
+            and all(sorted(name.split("/")[0] for name in group.members) == processes for group in groups)
+            and all(worker.tasks.count == 0 for worker in self.workers.values())
+            and all(
+                committed.get(("llm.requests", number), 0) == len(self.broker.log("llm.requests", number))
+                for number in range(PARTITIONS)
+            )
+        )
 
     def run(self) -> list[str]:
         """The violations found, one sentence each."""

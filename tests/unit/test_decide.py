@@ -243,11 +243,11 @@ class TestAvailability:
         error = rejected(view(MINI_EU, MINI_US, circuits=circuits, in_flight=flying))
         assert (error.code, error.retry_after_ms) == ("throttled", 41_000)
 
-
     def test_one_that_is_woken_outside_the_region_is_labelled_and_said(self) -> None:
         decision = decided(view(MINI_US, circuits={"mini-us": OPEN}), request(routing={"region": "eu"}))
         assert [(s.deployment, s.tier) for s in decision.plan] == [("mini-us", "emergency")]
         assert any(reason.endswith("gets one call, with region given up") for reason in decision.reasons)
+
 
 class TestCapability:
     @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def quiet_logs() -> None:
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Asked at each use: stderr may be another one by then.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     # aiokafka's own words repeat what our sentence says.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

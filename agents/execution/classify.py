@@ -1,4 +1,9 @@
-"""The one place that says which failure it was: from a status and a vetted code, or from the class of an exception."""
+"""The one place that says which failure it was: from a status and a vetted code, or from the class of an exception.
+
+BY_STATUS and `codes` are the failure table; what a failure means stands in schemas.failures.BEHAVIOUR. A timeout counts
+toward the circuit only where one of the deployment's own limits was reached: where the caller's deadline was earlier
+than those, the deployment was not given its time, so it is not to blame (`late` with own=False).
+"""
 
 import errno
 import re
@@ -10,61 +15,10 @@ from typing import Literal
 import aiohttp
 import httpx
 
-from agents.execution.outcome import Failed, Trouble, Usage
-from agents.execution.retry_after import limit_reset_ms, retry_after_ms
+from agents.execution.codes import DECISIVE, GENERAL, PARAMS, vetted
+from agents.execution.outcome import UNKNOWN_USAGE, Failed, Trouble, Usage
+from agents.execution.retry_after import capped, limit_reset_ms, reset_moment_ms, retry_after_ms
 from schemas.failures import BEHAVIOUR, Failure
-
-# Codes that say more than the status does.
-DECISIVE: dict[str, Failure] = {
-    "insufficient_quota": Failure.QUOTA_EXHAUSTED,
-    "credit_balance_exhausted": Failure.QUOTA_EXHAUSTED,
-    "insufficient_balance": Failure.QUOTA_EXHAUSTED,
-    "billing_hard_limit_reached": Failure.QUOTA_EXHAUSTED,
-    "billing_not_active": Failure.QUOTA_EXHAUSTED,
-    "billing_error": Failure.QUOTA_EXHAUSTED,
-    "spend_limit": Failure.QUOTA_EXHAUSTED,
-    "context_length_exceeded": Failure.CONTEXT_LENGTH,
-    "model_context_window_exceeded": Failure.CONTEXT_LENGTH,
-    "exceed_context_size_error": Failure.CONTEXT_LENGTH,
-    "server_is_overloaded": Failure.OVERLOADED,
-    "overloaded_error": Failure.OVERLOADED,
-    "model_not_found": Failure.MODEL_NOT_FOUND,
-    "DeploymentNotFound": Failure.MODEL_NOT_FOUND,
-    "content_filter": Failure.CONTENT_FILTERED,
-    "content_policy_violation": Failure.CONTENT_FILTERED,
-}
-# Codes that decide only where the status says nothing: inside a 200.
-GENERAL: dict[str, Failure] = {
-    "rate_limit_exceeded": Failure.RATE_LIMITED,
-    "rate_limit_error": Failure.RATE_LIMITED,
-    "invalid_api_key": Failure.AUTHENTICATION,
-    "authentication_error": Failure.AUTHENTICATION,
-    "permission_error": Failure.AUTHENTICATION,
-    "permission_denied": Failure.AUTHENTICATION,
-    "account_deactivated": Failure.AUTHENTICATION,
-    "not_found_error": Failure.MODEL_NOT_FOUND,
-    "NotFoundError": Failure.MODEL_NOT_FOUND,
-    "unknown_url": Failure.MODEL_NOT_FOUND,
-    "request_too_large": Failure.TOO_LARGE,
-    "timeout": Failure.TIMEOUT,
-    "timeout_error": Failure.TIMEOUT,
-    "server_error": Failure.SERVER_ERROR,
-    "api_error": Failure.SERVER_ERROR,
-    "internal_server_error": Failure.SERVER_ERROR,
-    "InternalServerError": Failure.SERVER_ERROR,
-    "invalid_value": Failure.INVALID_REQUEST,
-    "invalid_type": Failure.INVALID_REQUEST,
-    "unsupported_value": Failure.INVALID_REQUEST,
-    "unsupported_parameter": Failure.INVALID_REQUEST,
-    "unknown_parameter": Failure.INVALID_REQUEST,
-    "missing_required_parameter": Failure.INVALID_REQUEST,
-    "invalid_image": Failure.INVALID_REQUEST,
-    "invalid_image_url": Failure.INVALID_REQUEST,
-    "invalid_json_schema": Failure.INVALID_REQUEST,
-    "invalid_function_parameters": Failure.INVALID_REQUEST,
-    "BadRequestError": Failure.INVALID_REQUEST,
-    "invalid_request_error": Failure.INVALID_REQUEST,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +56,6 @@ _WAITS = frozenset({Failure.RATE_LIMITED, Failure.SERVER_ERROR, Failure.OVERLOAD
 # Connecting failed for want of something of our own; blaming the deployment would open every circuit.
 _OUR_ERRNO = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
-_PARAMS = frozenset({
-    "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens",
-    "max_tokens", "messages", "metadata", "modalities", "model", "n", "parallel_tool_calls", "prediction",
-    "presence_penalty", "prompt_cache_key", "reasoning_effort", "response_format", "seed", "service_tier", "stop",
-    "store", "stream_options", "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "user",
-    "verbosity", "web_search_options",
-})  # fmt: skip
 REJECTIONS: dict[Failure, str] = {
     Failure.CONTEXT_LENGTH: "The prompt is longer than the model's context window",
     Failure.TOO_LARGE: "The request has more bytes than the provider takes",
@@ -120,10 +67,15 @@ def answered(status: int, headers: Mapping[str, str], trouble: Trouble, *, now: 
     """The failure that an answer states. headers: lower-case names; now: Unix seconds."""
     verdict, code = _verdict(status, trouble)
     failed = _failed(verdict, latency_ms, status=status, code=code, request_id=request_id(headers))
+    if trouble.usage is not None:
+        failed = replace(failed, billed="yes", usage=trouble.usage)
     if verdict.wait:
         wait = retry_after_ms(headers, now=now)
+        if wait is None and trouble.retry_after_ms is not None:
+            wait = capped(trouble.retry_after_ms)
         if wait is None and verdict.failure is Failure.RATE_LIMITED:
             wait = limit_reset_ms(headers)
+            wait = reset_moment_ms(headers, now=now) if wait is None else wait
         failed = replace(failed, retry_after_ms=wait)
     advice = headers.get("x-should-retry", "").strip().lower()
     if advice in ("true", "false"):
@@ -140,6 +92,35 @@ def empty(status: int, headers: Mapping[str, str], usage: Usage, *, latency_ms: 
     """A good answer without text or calls. It is billed."""
     verdict = Verdict(Failure.EMPTY_COMPLETION)
     return _failed(verdict, latency_ms, status=status, request_id=request_id(headers), usage=usage)
+
+
+def interrupted(status: int, headers: Mapping[str, str], *, latency_ms: float) -> Failed:
+    """A stream that ended, cleanly or not, without a finish reason."""
+    return _failed(Verdict(Failure.STREAM_INTERRUPTED), latency_ms, status=status, request_id=request_id(headers))
+
+
+def stalled(status: int, headers: Mapping[str, str], *, latency_ms: float) -> Failed:
+    """A stream that went silent before its end."""
+    return _failed(Verdict(Failure.STREAM_STALLED), latency_ms, status=status, request_id=request_id(headers))
+
+
+def late(status: int, headers: Mapping[str, str], *, own: bool, latency_ms: float) -> Failed:
+    """Time was up. own: by a limit of the deployment's, not by the caller's earlier deadline."""
+    verdict = Verdict(Failure.TIMEOUT, counts=None if own else False)
+    return _failed(verdict, latency_ms, status=status, request_id=request_id(headers))
+
+
+def begun(failed: Failed) -> Failed:
+    """The same failure after a part of the answer was delivered: what that part costs is not known."""
+    if failed.usage is not None:
+        return failed
+    return replace(failed, billed="unknown", usage=UNKNOWN_USAGE)
+
+
+def beyond_format(names: tuple[str, ...], *, latency_ms: float) -> Failed:
+    """The provider's wire format has nothing for these parts of the request; nothing was sent. names: in our words."""
+    failed = _failed(Verdict(Failure.INVALID_REQUEST, other="any"), latency_ms)
+    return replace(failed, rejection=f"The provider cannot carry {', '.join(f'`{name}`' for name in names)}")
 
 
 def not_sent() -> Failed:
@@ -193,8 +174,8 @@ def request_id(headers: Mapping[str, str]) -> str:
 
 
 def _verdict(status: int, trouble: Trouble) -> tuple[Verdict, str]:
-    code = next((known for known in map(_vetted, trouble.codes) if known), "")
-    decisive = next((DECISIVE[known] for known in map(_vetted, trouble.codes) if known in DECISIVE), None)
+    code = next((known for known in map(vetted, trouble.codes) if known), "")
+    decisive = next((DECISIVE[known] for known in map(vetted, trouble.codes) if known in DECISIVE), None)
     if 300 <= status < 400:
         return Verdict(Failure.BAD_RESPONSE, billed="no"), code
     if decisive is not None:
@@ -228,17 +209,11 @@ def _by_status(status: int, trouble: Trouble) -> Verdict:
     return Verdict(Failure.BAD_RESPONSE, billed="no")
 
 
-def _vetted(code: str) -> str:
-    if "spend_limit" in code:
-        return "spend_limit"
-    return code if code in DECISIVE or code in GENERAL else ""
-
-
 def _rejection(failure: Failure, code: str, param: str) -> str:
     if failure is not Failure.INVALID_REQUEST:
         return REJECTIONS.get(failure, "")
     field = re.split(r"[.\[]", param, maxsplit=1)[0]
-    where = f" at `{field}`" if field in _PARAMS else ""
+    where = f" at `{field}`" if field in PARAMS else ""
     why = f" ({code})" if code else ""
     # A clause: the final error goes on with who said so and what to do.
     return f"The provider rejected the request{where}{why}"

@@ -40,7 +40,8 @@ class Trouble:
     """A body that is no answer, read. `codes`: what the provider calls it, most precise first, not yet vetted.
 
     `readable`: it had the provider's error shape. `context`: it speaks of the context window. `param`: the field
-    it blames, not yet vetted. `inner_status`: a status that the body itself gives.
+    it blames, not yet vetted. `inner_status`: a status that the body itself gives. `retry_after_ms`: advice when to
+    come back that stands in the body. `usage`: what was billed all the same.
     """
 
     readable: bool
@@ -48,6 +49,8 @@ class Trouble:
     param: str = ""
     context: bool = False
     inner_status: int = 0
+    retry_after_ms: float | None = None
+    usage: Usage | None = None
 
 
 UNREADABLE = Trouble(readable=False)
@@ -55,7 +58,8 @@ UNREADABLE = Trouble(readable=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
-    """The provider answered, `finish_reason` content_filter included. `first_token_ms` is 0 without streaming."""
+    """The provider answered, `finish_reason` content_filter included. `completion` is an OpenAI chat.completion,
+    whole also after a stream; `first_token_ms` is 0 without one."""
 
     completion: dict[str, Any]
     usage: Usage
@@ -72,8 +76,9 @@ class Failed:
     """The attempt failed; what to do next stands in it as in `schemas.failures.Behaviour`.
 
     `http_status` is 0 without an answer. `provider_code` is one of our list, or "". `rejection`: why the request
-    itself cannot be served, a clause in our words without a full stop. `ours`: our own fault, nothing was sent;
-    `provider_code` is then the class of the error.
+    itself cannot be served, a clause in our words without a full stop; with `other` "any" and nothing sent, what this
+    provider's wire format cannot carry. `ours`: our own fault, nothing was sent; `provider_code` is then the class of
+    the error.
     """
 
     failure: Failure

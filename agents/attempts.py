@@ -125,12 +125,18 @@ class Attempts:
     async def _answered(self, run: Run, attempt: Attempt) -> Outcome:
         before = asyncio.get_running_loop().time()
         remaining_s = (run.deadline_at - self.clock.now()) / MICROS_PER_S
+        deadline = before + max(0.0, remaining_s)
+        attempt_id = f"{run.record.source}@{run.record.run}/{attempt.number}"
+        deployment, body, trace = attempt.deployment, run.request.body, run.identity.traceparent
         try:
-            return await self.caller.call(
-                attempt.deployment, run.request.body, deadline=before + max(0.0, remaining_s),
-                attempt_id=f"{run.record.source}@{run.record.run}/{attempt.number}",
-                traceparent=run.identity.traceparent,
-            )  # fmt: skip
+            if run.chunks is None:
+                return await self.caller.call(
+                    deployment, body, deadline=deadline, attempt_id=attempt_id, traceparent=trace
+                )
+            run.chunks.begin(attempt.number, deployment.model)
+            return await self.caller.stream(
+                deployment, body, deadline=deadline, attempt_id=attempt_id, traceparent=trace, on_delta=run.chunks.take
+            )
         except asyncio.CancelledError:
             latency_ms = (asyncio.get_running_loop().time() - before) * 1000
             # The partition left or the process ends: say so while the lease still lets us, then go.

@@ -1,6 +1,6 @@
 """What the agents need from outside, as small Protocols. `streams` brings the real ones."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -74,6 +74,7 @@ class EventLog(Protocol):
     async def append(self, events: Sequence[Planned]) -> None: ...
     async def answer(self, record: RequestRecord, answer: Answer) -> None: ...
     async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None: ...
+    async def chunk(self, record: RequestRecord, body: dict[str, Any], request_id: str) -> Awaitable[object]: ...
 
 
 class Clock(Protocol):
@@ -88,6 +89,11 @@ class Caller(Protocol):
     def call(
         self, deployment: Deployment, request_body: dict[str, Any], *, deadline: float, attempt_id: str,
         traceparent: str | None,
+    ) -> Awaitable[Outcome]: ...  # fmt: skip
+
+    def stream(
+        self, deployment: Deployment, request_body: dict[str, Any], *, deadline: float, attempt_id: str,
+        traceparent: str | None, on_delta: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> Awaitable[Outcome]: ...  # fmt: skip
 
 

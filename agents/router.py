@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from agents.attempts import Attempts, Served
+from agents.chunks import Chunks
 from agents.dedup import Claim, Claims
 from agents.identity import Identity, identify, unidentified
 from agents.ports import Answer, Clock, DeadLetter, EventLog, Live, Planned, RequestRecord
@@ -110,7 +111,8 @@ class Router:
             deadline_at = record.accepted_at + deadline_ms * MICROS_PER_MS
             self._admit(identity.tenant, inforce)
             decision = self._decide(request, identity, inforce, deadline_at, timing)
-            run = Run(record, request, identity, inforce, decision, deadline_at, self.worker)
+            chunks = Chunks(self.log, record, identity.request_id) if request.stream else None
+            run = Run(record, request, identity, inforce, decision, deadline_at, self.worker, chunks)
             run.pending = [self._accepted(run), self._decided(run, timing)]
             served = await self.attempts.serve(run)
         except RequestError as error:
@@ -167,6 +169,8 @@ class Router:
         record, identity = run.record, run.identity
         completed = self._completed(record, identity, run.request, run, served, timing, None)
         await self.log.append([*run.pending, completed])
+        if run.chunks is not None:
+            await run.chunks.end(None)
         routing = self._routing(run, identity, served, timing)
         body = chat_response(
             served.outcome.completion,
@@ -189,6 +193,9 @@ class Router:
             pending = [*pending, self._decision(record, RequestRejected(**shared, code=error.code))]
         pending = [*pending, self._completed(record, identity, request, run, None, timing, error)]
         await self.log.append(pending)
+        if request is not None and request.stream:
+            chunks = (run.chunks if run else None) or Chunks(self.log, record, identity.request_id)
+            await chunks.end(error)
         routing = self._routing(run, identity, None, timing)
         answer = Answer(
             error_response(error, routing), "error", error.retryable, identity.request_id, identity.tenant,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from agents.chunks import Chunks
 from agents.execution.outcome import Failed, Outcome, Succeeded, Usage
 from agents.execution.usage import cost_nano
 from agents.identity import Identity
@@ -52,7 +53,10 @@ def origin(record: RequestRecord, identity: Identity, worker: str) -> dict[str, 
 
 @dataclass
 class Run:
-    """`deadline_at`: broker time in microseconds. `pending`: events that wait for the next round of writing."""
+    """`deadline_at`: broker time in microseconds. `pending`: events that wait for the next round of writing.
+
+    `chunks`: where the answer streams to; None where it does not stream.
+    """
 
     record: RequestRecord
     request: ChatRequest
@@ -61,6 +65,7 @@ class Run:
     decision: Decision
     deadline_at: int
     worker: str
+    chunks: Chunks | None = None
     pending: list[Planned] = field(default_factory=list)
     attempts: list[AttemptSummary] = field(default_factory=list)
     cost_nano_usd: int = 0

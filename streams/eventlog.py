@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 from aiokafka.structs import RecordMetadata
 
 from agents.ports import Answer, DeadLetter, Planned, RequestRecord
-from schemas.chat_avro import encode_response
+from schemas.chat_avro import encode_chunk, encode_response
 from streams.incoming import AVRO, JSON
 from streams.partitioner import partition_of
 from streams.producer import Producer
@@ -65,13 +66,28 @@ class KafkaEventLog:
             "turnout-tenant": answer.tenant,
             "turnout-retryable": "true" if answer.retryable else "false",
         }
-        echoed = [(name, item) for name, item in record.headers if name not in OWN_HEADERS]
-        headers = [*echoed, *((name, item.encode()) for name, item in own.items())]
+        headers = _echoed(record, own)
         await self._answering.wait()
         future = await self._producer.send(
             topic.responses, value, key=record.key, partition=record.source.partition, headers=headers
         )
         await acknowledged([future])
+
+    async def chunk(
+        self, record: RequestRecord, body: dict[str, Any], request_id: str
+    ) -> asyncio.Future[RecordMetadata]:
+        """Hand a chunk over in the partition number of its request; the future is its acknowledgement."""
+        topic = self._requests[record.source.topic]
+        as_avro = record.header("content-type") == AVRO
+        value = encode_chunk(body, self._registry_ids) if as_avro else orjson.dumps(body)
+        own = {
+            "request-id": request_id,
+            "content-type": AVRO if as_avro else JSON,
+            "turnout-source": str(record.source),
+        }
+        return await self._producer.send(
+            topic.chunks, value, key=record.key, partition=record.source.partition, headers=_echoed(record, own)
+        )
 
     async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None:
         """Say where an unreadable record stands; never its bytes."""
@@ -86,6 +102,12 @@ class KafkaEventLog:
         }  # fmt: skip
         future = await self._producer.send(self._names["dead-letters"], orjson.dumps(document), key=record.key)
         await acknowledged([future])
+
+
+def _echoed(record: RequestRecord, own: Mapping[str, str]) -> list[tuple[str, bytes]]:
+    """The request's own headers, then ours."""
+    echoed = [(name, item) for name, item in record.headers if name not in OWN_HEADERS]
+    return [*echoed, *((name, item.encode()) for name, item in own.items())]
 
 
 async def acknowledged(futures: Sequence[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:

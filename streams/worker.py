@@ -99,7 +99,7 @@ class Worker:
         log.info("worker stopped", worker=self.name)
 
     async def _follow_state(self) -> StateReader:
-        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers, wait_ms=50))
+        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers, wait_ms=100))
         reader = StateReader(self.view, consumer, self.topics.name("state"), self._codec)
         self._background(reader.run())
         return reader

@@ -1,4 +1,20 @@
-"""Deliberate defects, each one line of the design left out. They stand here, in the assembly, never in the product."""
+"""Deliberate defects, each one line of the design left out. They stand here, in the assembly, never in the product.
+
+The first seed known to find each, and the promise that is its own:
+
+no-lease                 5     lease
+commit-before-answer     0     lost
+answer-before-costs      0     order
+generation-for-epoch     82    state
+no-recall                0     twice
+commit-past-in-flight    0     lost
+cursor-before-snapshots  6     state
+no-reservation-expiry    0     reserved
+run-from-memory          5     run
+missed-generation        24    state
+
+ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash: no seed found it yet.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -128,3 +144,18 @@ DEFECTS: dict[str, dict[str, Any]] = {
     "missed-generation": {"ownership": AlwaysContinues, "projector": AlwaysContinuesFolding},
 }
 """Name -> parts of a worker's assembly that differ."""
+
+FOUND_BY: dict[str, tuple[int, str]] = {
+    "no-lease": (5, "lease"),
+    "commit-before-answer": (0, "lost"),
+    "answer-before-costs": (0, "order"),
+    "generation-for-epoch": (82, "state"),
+    "no-recall": (0, "twice"),
+    "commit-past-in-flight": (0, "lost"),
+    "cursor-before-snapshots": (6, "state"),
+    "no-reservation-expiry": (0, "reserved"),
+    "run-from-memory": (5, "run"),
+    "missed-generation": (24, "state"),
+}
+"""Name -> the seed that finds it, and how the sentence of its promise begins."""
+UNFOUND = {"ack-of-older-generation"}

@@ -48,7 +48,8 @@ class SimConsumer(SafeConsumer):
     def __init__(self, membership: "Membership_") -> None:
         self._member = membership
         self.app = SimpleNamespace(
-            consumer_generation_id=0, conf=SimpleNamespace(id=membership.process.name), topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
+            consumer_generation_id=0, conf=SimpleNamespace(id=membership.process.name),
+            topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
             ownership=membership.ownership, _on_partitions_revoked=membership.drain,
         )  # fmt: skip
         self._thread = SimpleNamespace(confirm_membership=membership.beat, seek_wait=membership.seek)

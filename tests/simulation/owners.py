@@ -13,7 +13,6 @@ from streams.ownership import RequestOwnership
 from streams.projector import Projector
 from streams.reader import read_to_end
 
-
 LEASE_POLL_S = 0.25
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from simulation.broker import Broker, Reader
-from simulation.group import Membership_, SimConsumer
 from simulation.codec import ByReference
+from simulation.group import Membership_, SimConsumer
 from simulation.owners import SimLease, SimOwnership, SimProjector
 from simulation.producer import SimProducer
 from simulation.providers import Call, Providers

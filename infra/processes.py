@@ -1,6 +1,7 @@
 """A long-running process: its loop, its signals and its log."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -40,6 +41,10 @@ def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run `main` on uvloop; SIGTERM and SIGINT set the event it is given. Its exception is the caller's."""
 
     async def run() -> None:
+        # What is imported lives for ever; looking at it again and again cost a worker 2 % of its time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 50, 50)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 MEMBERSHIP_ERRORS = (IllegalGenerationError, UnknownMemberIdError)
 DRAIN_POLL_S = 0.02
 CONFIRM_POLL_S = 0.1
-FETCH_WAIT_MS = 20
+FETCH_WAIT_MS = 50
 
 
 class Ownership(Protocol):

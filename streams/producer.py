@@ -19,6 +19,7 @@ from streams.clock import BrokerClock
 from streams.lease import OpenEnded
 
 log = structlog.get_logger()
+HELD_POLL_S = 0.01
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -40,10 +41,15 @@ class LeasedSender(Sender):  # type: ignore[misc]
         super().__init__(client, **options)
         self.lease = lease
         self.lost = False
+        self.held = 0
 
     async def _send_produce_req(self, node_id: int, batches: dict[Any, Any]) -> None:
         while not self.lost and not self.lease.valid():
-            self.lost = not await self.lease.settled()
+            self.held += 1
+            try:
+                self.lost = not await self.lease.settled()
+            finally:
+                self.held -= 1
         if self.lost:
             for batch in batches.values():
                 batch.failure(LeaseLost("the partitions may belong to another worker now"))
@@ -131,6 +137,9 @@ class Producer:
 
     async def ready(self) -> None:
         """Wait until a producer whose lease was lost has been replaced: called when partitions are assigned."""
+        # A batch still held from an earlier assignment decides first: it may mark this producer as lost.
+        while self._kafka is not None and self._kafka._sender.held and not self._kafka._sender.lost:
+            await asyncio.sleep(HELD_POLL_S)
         if self._kafka is not None and self._kafka._sender.lost:
             self._begin_replacing()
         if self._replacing is not None:

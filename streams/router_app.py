@@ -32,6 +32,8 @@ class RequestTasks:
         self._running: dict[Source, asyncio.Task[None]] = {}
         self._tenants = {topic.name: topic.tenant for topic in self.topics.requests}
         self.completed = 0
+        # The consumer's memory of a record is weak: it would commit past one that nobody holds.
+        self._dropped: list[EventT] = []
 
     @property
     def count(self) -> int:
@@ -65,6 +67,7 @@ class RequestTasks:
             event.ack()
         elif isinstance(error, LeaseLost):
             # Another worker owns the partition, or will: the record is not acknowledged, its owner runs it.
+            self._dropped.append(event)
             log.warning(
                 "result dropped", source=f"{event.message.topic}-{event.message.partition}-{event.message.offset}"
             )
@@ -72,7 +75,8 @@ class RequestTasks:
             self.crash(error)
 
     async def cancel(self, partitions: set[TP]) -> None:
-        """End the calls of partitions that left, after their drain."""
+        """End the calls of partitions that left, after their drain. Called at every assignment."""
+        self._dropped.clear()
         leaving = [task for source, task in self._running.items() if TP(source.topic, source.partition) in partitions]
         for task in leaving:
             task.cancel()

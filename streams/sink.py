@@ -27,17 +27,22 @@ SINK_KINDS = (*EVENT_KINDS, "state", "control", "feedback", "dead-letters")
 FLUSH_ROWS = 5_000
 MAX_ROWS = 50_000
 FLUSH_S = 1.0
+# Ticks and loads alone may wait: an insert costs the same whether it has ten rows or a thousand.
+QUIET_FLUSH_S = 5.0
+QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 
 
 @dataclass
 class Batch:
-    """Records read and not yet written. `ranges`: first and last offset of each partition."""
+    """Records read and not yet written. `ranges`: first and last offset of each partition. `quiet`: none is a request's."""
 
     records: list[ConsumerRecord] = field(default_factory=list)
     ranges: dict[tuple[str, int], Range] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
+    quiet: bool = True
 
-    def add(self, records: list[ConsumerRecord]) -> None:
+    def add(self, records: list[ConsumerRecord], kind: str) -> None:
+        self.quiet = self.quiet and kind in QUIET_KINDS
         self.records.extend(records)
         place = records[0].topic, records[0].partition
         first = self.ranges.get(place, (records[0].offset, 0))[0]
@@ -45,7 +50,8 @@ class Batch:
 
     @property
     def due(self) -> bool:
-        return bool(self.records) and (len(self.records) >= FLUSH_ROWS or time.monotonic() - self.since >= FLUSH_S)
+        wait_s = QUIET_FLUSH_S if self.quiet else FLUSH_S
+        return bool(self.records) and (len(self.records) >= FLUSH_ROWS or time.monotonic() - self.since >= wait_s)
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -110,8 +116,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                 found = await self._consumer.getmany(timeout_ms=200, max_records=MAX_ROWS)
                 if found and not self._batch.records:
                     self._batch = Batch()
-                for records in found.values():
-                    self._batch.add(records)
+                for partition, records in found.items():
+                    self._batch.add(records, self._kinds[partition.topic])
                 if self._batch.due:
                     await self._flush()
             await self._flush()

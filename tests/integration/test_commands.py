@@ -195,10 +195,15 @@ def test_ctrl_c_ends_a_tail_well(turnout: CommandLine) -> None:
     turnout.produce("responses", b'{"n": 1}')
     arguments = ["tail", "responses", "--from-beginning", "--config", str(turnout.file)]
     command = [sys.executable, "-m", "infra.cli.main", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tail:
+    # A test run in the background ignores SIGINT, and so would its children.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed) as tail:
         assert tail.stdout is not None
         assert tail.stderr is not None
-        assert json.loads(tail.stdout.readline())["n"] == 1
-        os.kill(tail.pid, signal.SIGINT)
-        assert tail.wait(timeout=30) == 0
-        assert tail.stderr.read() == b""
+        try:
+            assert json.loads(tail.stdout.readline())["n"] == 1
+            os.kill(tail.pid, signal.SIGINT)
+            assert tail.wait(timeout=30) == 0
+            assert tail.stderr.read() == b""
+        finally:
+            tail.kill()

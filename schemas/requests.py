@@ -148,6 +148,10 @@ def _invalid(error: ValidationError, request_id: str | None) -> RequestError:
         param = param or path
         if problem["type"] == "extra_forbidden":
             problems.append(f"`{path}` is not a field that Turnout knows; remove it or correct its name")
+        elif problem["type"] == "missing":
+            problems.append(f"`{path}` is missing; add it")
+        elif problem["type"] == "too_short":
+            problems.append(f"`{path}` is empty; add at least one")
         else:
             problems.append(f"`{path}`: {problem['msg']}")
     return RequestError("invalid_request", "; ".join(problems[:8]) + ".", param=param, request_id=request_id)

@@ -8,6 +8,7 @@ from agents.execution.outcome import Outcome
 from schemas.catalog import Deployment
 from schemas.events import Event
 from schemas.ids import Source
+from schemas.requests import Priority
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -16,7 +17,7 @@ Headers = tuple[tuple[str, bytes], ...]
 class RequestRecord:
     """A record of a request topic. `accepted_at`: broker time in microseconds; `run`: our ownership of its partition.
 
-    `topic_tenant`: the tenant that the topic belongs to, None on a shared one.
+    `topic_tenant`: the tenant that the topic belongs to, None on a shared one. `priority`: of requests that name none.
     """
 
     source: Source
@@ -26,6 +27,7 @@ class RequestRecord:
     headers: Headers
     accepted_at: int
     topic_tenant: str | None = None
+    priority: Priority = "standard"
 
     def header(self, name: str) -> str | None:
         """The first header of that name as text; undecodable bytes are replaced."""

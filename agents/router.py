@@ -74,7 +74,7 @@ class Router:
         refusal: RequestError | None = None
         trace = self.rng.getrandbits(192)
         try:
-            request = self.read(record, self.max_request_bytes)
+            request = self.read(record, self.max_request_bytes).with_priority(record.priority)
             identity = identify(record, request.routing, trace)
         except RequestError as error:
             refusal = error
@@ -231,7 +231,7 @@ class Router:
         decision = run.decision
         return self._decision(run.record, RequestAccepted(
             **run.origin("RequestAccepted", self.clock.now()), task=decision.task, strategy=decision.strategy,
-            priority=run.request.routing.priority or "standard", estimated_tokens_in=decision.estimated_tokens_in,
+            priority=run.request.routing.priority or run.record.priority, estimated_tokens_in=decision.estimated_tokens_in,
             estimated_tokens_out=decision.estimated_tokens_out, deadline_at=run.deadline_at, streaming=run.request.stream,
         ))  # fmt: skip
 
@@ -258,7 +258,7 @@ class Router:
             status="error" if error else "ok", code=error.code if error else "",
             retryable=error.retryable if error else False,
             task=decision.task if decision else "", strategy=decision.strategy if decision else "",
-            priority=(request.routing.priority if request else None) or "standard",
+            priority=(request.routing.priority if request else None) or record.priority,
             deployment=deployment.id if deployment else "", provider=deployment.provider if deployment else "",
             model=deployment.model if deployment else "", tier=served.step.tier if served else "",
             attempts=len(run.attempts) if run else 0, fallback=bool(run and len(run.attempts) > 1),

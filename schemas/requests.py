@@ -1,6 +1,6 @@
 """A chat request as users publish it: an OpenAI chat-completions body plus an optional `routing` object."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -74,6 +74,12 @@ class ChatRequest:
     max_tokens: int | None
     needs: frozenset[str]
     prompt_bytes: int
+
+    def with_priority(self, priority: Priority) -> "ChatRequest":
+        """The same request, with its topic's priority where it names none."""
+        if self.routing.priority is not None or priority == "standard":
+            return self
+        return replace(self, routing=self.routing.model_copy(update={"priority": priority}))
 
 
 NO_ROUTING = Routing()

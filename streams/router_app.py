@@ -24,13 +24,18 @@ class RequestTasks:
 
     router: Router
     topics: Topics
-    limit: asyncio.Semaphore
+    max_in_flight: int
     crash: Callable[[BaseException], None]
     ownership: RequestOwnership | None = None
 
     def __post_init__(self) -> None:
         self._running: dict[Source, asyncio.Task[None]] = {}
-        self._tenants = {topic.name: topic.tenant for topic in self.topics.requests}
+        self._topics = self.topics.by_name
+        # A topic waits for its own share alone, so that one tenant's flood leaves the others their room.
+        self._limits = {
+            topic.name: asyncio.Semaphore(max(1, round(topic.share * self.max_in_flight)))
+            for topic in self.topics.requests
+        }
         self.completed = 0
         # The consumer's memory of a record is weak: it would commit past one that nobody holds.
         self._dropped: list[EventT] = []
@@ -40,17 +45,24 @@ class RequestTasks:
         return len(self._running)
 
     async def start(self, event: EventT) -> None:
-        """Begin to serve a record, once there is room for it."""
-        await self.limit.acquire()
+        """Begin to serve a record, once its topic has room for it."""
         message = event.message
+        limit = self._limits[message.topic]
+        await limit.acquire()
         source = Source(message.topic, message.partition, message.offset)
         task = self._running.get(source)
         if task is None:
             assert self.ownership is not None
+            run = self.ownership.runs.get(TP(source.topic, source.partition))
+            if run is None:
+                # The partition left while the record waited for room: its next owner reads it.
+                limit.release()
+                return
+            topic = self._topics[message.topic]
             record = RequestRecord(
-                source, self.ownership.runs[TP(source.topic, source.partition)], message.key, message.value,
+                source, run, message.key, message.value,
                 tuple(message.headers.items() if isinstance(message.headers, dict) else message.headers or ()),
-                round(message.timestamp * 1000) * 1000, self._tenants[message.topic],
+                round(message.timestamp * 1000) * 1000, topic.tenant, topic.priority,
             )  # fmt: skip
             task = asyncio.create_task(self.router.handle(record))
             self._running[source] = task
@@ -58,7 +70,7 @@ class RequestTasks:
         task.add_done_callback(lambda done: self._ended(done, event))
 
     def _ended(self, task: asyncio.Task[None], event: EventT) -> None:
-        self.limit.release()
+        self._limits[event.message.topic].release()
         if task.cancelled():
             return
         error = task.exception()
@@ -85,9 +97,10 @@ class RequestTasks:
 
 
 def route_requests(app: SafeApp, tasks: RequestTasks) -> None:
-    """Add the router's agent."""
+    """Add an agent for each request topic, so that one that has no room does not hold up the others."""
+    for topic in tasks.topics.requests:
 
-    @app.agent(app.topic(*(topic.name for topic in tasks.topics.requests)), name="router")  # type: ignore[untyped-decorator]
-    async def route(stream: StreamT[bytes]) -> None:
-        async for event in stream.noack().events():
-            await tasks.start(event)
+        @app.agent(app.topic(topic.name), name=f"router-{topic.name}")  # type: ignore[untyped-decorator]
+        async def route(stream: StreamT[bytes]) -> None:
+            async for event in stream.noack().events():
+                await tasks.start(event)

@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 
 from schemas.errors import ConfigurationError, OperationError
+from schemas.requests import Priority
 from streams.settings import Settings
 
 HOUR_MS = 3_600_000
@@ -19,12 +20,17 @@ CONTENT_KINDS = ("requests", "responses", "chunks")
 
 @dataclass(frozen=True, slots=True)
 class RequestTopic:
-    """A topic that users publish to. `tenant` is None where the caller's claim counts."""
+    """A topic that users publish to. `tenant` is None where the caller's claim counts.
+
+    `priority`: of requests that name none. `share`: the part of a worker's calls in flight that the topic may take.
+    """
 
     name: str
     responses: str
     chunks: str
     tenant: str | None
+    priority: Priority = "standard"
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,20 @@ class Topics:
 def topics_of(settings: Settings) -> Topics:
     """The topics of a configuration: the shared request topic and one for each tenant that owns one."""
     prefix = settings.kafka.topic_prefix
-    owned = {tenant.topic: tenant.id for tenant in settings.tenants if tenant.topic}
-    names: list[tuple[str, str | None]] = [("", None), *((f".{topic}", tenant) for topic, tenant in owned.items())]
-    requests = tuple(
-        RequestTopic(f"{prefix}requests{end}", f"{prefix}responses{end}", f"{prefix}chunks{end}", tenant)
-        for end, tenant in names
-    )
+    shared = RequestTopic(f"{prefix}requests", f"{prefix}responses", f"{prefix}chunks", None)
+    owned = {
+        tenant.topic: RequestTopic(
+            f"{prefix}requests.{tenant.topic}",
+            f"{prefix}responses.{tenant.topic}",
+            f"{prefix}chunks.{tenant.topic}",
+            tenant.id,
+            tenant.priority,
+            tenant.share,
+        )
+        for tenant in settings.tenants
+        if tenant.topic
+    }
+    requests = (shared, *owned.values())
     return Topics(prefix, settings.kafka.partitions, requests)
 
 

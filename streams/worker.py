@@ -146,7 +146,7 @@ class Worker:
             knowledge=Knowledge(lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend),
             max_request_bytes=worker.max_request_bytes, read=request_reader(self._codec.registry_ids),
         )  # fmt: skip
-        tasks = RequestTasks(router, self.topics, asyncio.Semaphore(worker.max_in_flight), self._fail)
+        tasks = RequestTasks(router, self.topics, worker.max_in_flight, self._fail)
         tasks.ownership = RequestOwnership(
             lease=lease, drain_s=worker.drain_s, producer=producer, topics=self.topics, clock=self.clock, claims=claims,
             bootstrap_servers=settings.kafka.bootstrap_servers, worker=self.name, cancel=tasks.cancel, answering=answering,

@@ -141,7 +141,7 @@ class Worker:
             knowledge=Knowledge(lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend),
             max_request_bytes=100_000,
         )  # fmt: skip
-        tasks = self.parts.get("tasks", RequestTasks)(router, self.topics, asyncio.Semaphore(MAX_IN_FLIGHT), self.fail)
+        tasks = self.parts.get("tasks", RequestTasks)(router, self.topics, MAX_IN_FLIGHT, self.fail)
         ownership = self.parts.get("ownership", SimOwnership)(
             lease=lease, drain_s=DRAIN_S, producer=producer, topics=self.topics, clock=clock, claims=claims,
             bootstrap_servers="", worker=self.name, cancel=tasks.cancel, answering=answering,

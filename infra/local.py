@@ -19,6 +19,7 @@ from schemas.errors import OperationError
 from streams.settings import Settings, load_settings, settings_file
 
 SIMULATED = "simulated.yaml"
+LOCAL_DRAIN_S = 5
 SECRET_ENVIRONMENT = {"SIMULATED_KEY": "simulated"}
 
 
@@ -97,6 +98,8 @@ def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulat
     document["kafka"] = kafka | {"bootstrap_servers": f"127.0.0.1:{ports.kafka}"}
     document["sql"] = {"url": f"chdb:{data / 'sql'}", "port": ports.sql}
     document["web"] = {"port": ports.web}
+    # Ctrl-C on one machine ends everything within ten seconds; what is cut off runs again at the next start.
+    document["worker"] = {"drain_s": LOCAL_DRAIN_S} | dict(document.get("worker") or {})  # type: ignore[call-overload]
     return document
 
 

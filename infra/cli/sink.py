@@ -24,7 +24,7 @@ def sink(
     With sql.url `chdb:PATH` it also serves SQL over HTTP at sql.port.
     Example: turnout sink --config turnout.yaml
     """
-    from infra.processes import log_to, run_until_signal
+    from infra.processes import STOP_S, log_to, run_until_signal
 
     log_to(logging.INFO if verbose else logging.WARNING, json=True)
     settings = load_settings(settings_file(config))
@@ -38,7 +38,7 @@ def sink(
                 await stack.enter_async_context(await start_door(engine, port=settings.sql.port))
             await _copy(settings, client, stop)
 
-    run_until_signal(main)
+    run_until_signal(main, grace_s=settings.worker.drain_s + STOP_S)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ def worker(
 
     Example: turnout worker --config turnout.yaml --only router
     """
-    from infra.processes import log_to, run_until_signal
+    from infra.processes import STOP_S, log_to, run_until_signal
     from streams.worker import Role, running_worker
 
     log_to(logging.INFO if verbose else logging.WARNING, json=True)
@@ -36,4 +36,4 @@ def worker(
             if running.failed.done():
                 running.failed.result()
 
-    run_until_signal(main)
+    run_until_signal(main, grace_s=settings.worker.drain_s + STOP_S)

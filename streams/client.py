@@ -227,7 +227,7 @@ class TurnoutClient:
         async with self._opening:
             if topic in self._readers:
                 return
-            consumer = await self._stack.enter_async_context(group_less(self._servers))
+            consumer = await self._stack.enter_async_context(group_less(self._servers, wait_ms=500))
             partitions = await partitions_of(consumer, topic)
             consumer.assign(partitions)
             for partition, end in (await consumer.end_offsets(partitions)).items():

@@ -28,13 +28,14 @@ from faust.types import TP, Message
 
 from schemas.errors import LeaseLost
 from streams.clock import boottime
+from streams.fetching import pace
 from streams.lease import Lease, Membership
 
 log = structlog.get_logger()
 MEMBERSHIP_ERRORS = (IllegalGenerationError, UnknownMemberIdError)
 DRAIN_POLL_S = 0.02
 CONFIRM_POLL_S = 0.1
-FETCH_WAIT_MS = 50
+FETCH_WAIT_MS = 500
 
 
 class Ownership(Protocol):
@@ -56,9 +57,11 @@ class LeaseConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
     """aiokafka's consumer whose heartbeats renew a lease."""
 
     lease: Lease
+    gather_s: float
 
     async def start(self) -> None:
         await super().start()
+        pace(self, gather_s=self.gather_s)
         coordinator, lease = self._coordinator, self.lease
         send = coordinator._send_req
 
@@ -97,7 +100,6 @@ class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             # With its queue full past the interval a worker leaves the group for good (Faust issue 138).
             max_poll_interval_ms=86_400_000,
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            # aiokafka has one fetch under way, without the partitions it has just read: their next records wait for it.
             fetch_max_wait_ms=FETCH_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
@@ -105,6 +107,7 @@ class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
         consumer.lease = self.app.ownership.lease
+        consumer.gather_s = self.app.gather_s
         return consumer
 
     async def confirm_membership(self) -> None:
@@ -218,8 +221,12 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
 
 
 class SafeApp(faust.App):  # type: ignore[misc]
-    """A Faust app with the safe consumer. `ownership` and `on_failure` are set before it starts."""
+    """A Faust app with the safe consumer. `ownership` and `on_failure` are set before it starts.
 
+    `gather_s`: how long records may wait for company.
+    """
+
+    gather_s = 0.0
     ownership: Ownership
     on_failure: Callable[[BaseException], None]
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from schemas.errors import OperationError
+from streams.fetching import pace
 
 METADATA_TRIES = 10
 METADATA_WAIT_S = 0.1
@@ -20,6 +21,7 @@ async def group_less(bootstrap_servers: str, *, wait_ms: int = 10) -> AsyncItera
         fetch_max_wait_ms=wait_ms, max_partition_fetch_bytes=4 * 1024 * 1024,
     )  # fmt: skip
     await consumer.start()
+    pace(consumer)
     try:
         yield consumer
     finally:

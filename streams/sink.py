@@ -18,6 +18,7 @@ from projections.clickhouse.writer import Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
 from streams.assignor import AllToOne
+from streams.fetching import pace
 from streams.settings import Settings
 from streams.topics import EVENT_KINDS, Topics
 
@@ -29,6 +30,8 @@ MAX_ROWS = 50_000
 FLUSH_S = 1.0
 # Ticks and loads alone may wait: an insert costs the same whether it has ten rows or a thousand.
 QUIET_FLUSH_S = 5.0
+# Rows are written once a second: to fetch each one as it comes would cost more than to write it.
+GATHER_S = 0.25
 QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 
 
@@ -68,7 +71,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka.bootstrap_servers, group_id=f"{topics.prefix}turnout-sink",
             client_id=f"sink-{time.time_ns():020d}", enable_auto_commit=False, auto_offset_reset="earliest",
-            partition_assignment_strategy=[AllToOne], max_poll_records=MAX_ROWS, fetch_max_wait_ms=200,
+            partition_assignment_strategy=[AllToOne], max_poll_records=MAX_ROWS, fetch_max_wait_ms=500,
             session_timeout_ms=int(settings.worker.session_timeout_s * 1000), heartbeat_interval_ms=1_000,
             max_poll_interval_ms=600_000, fetch_max_bytes=16 * 1024 * 1024,
         )  # fmt: skip
@@ -110,6 +113,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     async def run(self, stop: asyncio.Event) -> None:
         """Copy until `stop` is set; then write what is read and leave the group."""
         await self._consumer.start()
+        pace(self._consumer, gather_s=GATHER_S)
         try:
             self._consumer.subscribe([self._topics.name(kind) for kind in SINK_KINDS], listener=self)
             while not stop.is_set():

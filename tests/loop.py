@@ -45,7 +45,8 @@ def settings_for(servers: str, prefix: str, catalog: dict[str, Any], **sections:
             "strategy": "cost",
             "balancer": "round_robin",
             "cost_strategy": "minimize",
-            "default_deadline_ms": 20_000,
+            # Far off: a slow machine must not turn an answer into a missed deadline.
+            "default_deadline_ms": 120_000,
         },
     }
     for name, section in sections.items():

@@ -93,7 +93,7 @@ async def in_flight(traffic: Traffic, count: int, warm_up_s: float, seconds: flo
 
 async def main(given: argparse.Namespace) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=given.servers, linger_ms=0)
-    async with group_less(given.servers) as consumer, producer:
+    async with group_less(given.servers, wait_ms=500) as consumer, producer:
         assigned = await partitions_of(consumer, given.answers)
         consumer.assign(assigned)
         await consumer.seek_to_end(*assigned)

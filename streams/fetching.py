@@ -1,0 +1,40 @@
+"""When aiokafka asks the broker for more: once what it read was taken, and no more often than the reader can use.
+
+aiokafka has one fetch a broker under way. As shipped it waits 100 ms for its user to take what it read and then asks for
+the other partitions alone: the next records of those it left out wait until that fetch ends. A long poll would be their
+latency, and a short one costs a millisecond of processor time each, idle or not.
+"""
+
+import asyncio
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+
+TAKEN_S = 1.0
+
+
+def pace(consumer: AIOKafkaConsumer, *, gather_s: float = 0.0) -> None:
+    """Make a started consumer ask for all its partitions at once, however long it may wait for an answer.
+
+    `gather_s`: how long after an answer with records the next one is asked for, so that records come in company. The
+    first record after a silence does not wait.
+    """
+    fetcher = consumer._fetcher
+    # Not for ever: what a paused partition has read must not stop the others.
+    fetcher._prefetch_backoff = TAKEN_S
+    if not gather_s:
+        return
+    ask = fetcher._proc_fetch_request
+    loop = asyncio.get_running_loop()
+    free_at = 0.0
+
+    async def ask_in_time(assignment: Any, node_id: int, request: Any) -> Any:
+        nonlocal free_at
+        if (wait_s := free_at - loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        found = await ask(assignment, node_id, request)
+        if found:
+            free_at = loop.time() + gather_s
+        return found
+
+    fetcher._proc_fetch_request = ask_in_time

@@ -7,10 +7,11 @@ snapshot, never from the group's commit.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 from aiokafka.structs import RecordMetadata, TopicPartition
-from faust.types import TP, EventT
+from faust.types import TP, Message
 
 from projections.fold import LogRecord
 from projections.judge import judge_budgets
@@ -30,6 +31,14 @@ from streams.topics import Topics
 from streams.view import StateReader, StateView
 
 log = structlog.get_logger()
+
+
+class Delivered(Protocol):
+    """A record of a partition of ours; `ack` says that it is folded."""
+
+    @property
+    def message(self) -> Message: ...
+    def ack(self) -> object: ...
 
 
 @dataclass
@@ -132,7 +141,7 @@ class Projector:
         projection.restore(snapshots)
         return Owned(tp, kind, epoch, projection, flushed=projection.covered)
 
-    async def fold(self, event: EventT) -> None:
+    async def fold(self, event: Delivered) -> None:
         """Apply one record. Never skips: what it cannot read pauses its partition."""
         message = event.message
         owned = self.owned.get(TP(message.topic, message.partition))

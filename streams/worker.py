@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Literal
 
 import structlog
-from faust.types import StreamT
 
 from agents.attempts import Attempts
 from agents.dedup import Claims
@@ -170,11 +169,8 @@ class Worker:
         )  # fmt: skip
         self.projector = app.ownership = projector
 
-        @app.agent(app.topic(*(self.topics.name(kind) for kind in FOLDS)), name="projector")  # type: ignore[untyped-decorator]
-        async def fold(stream: StreamT[bytes]) -> None:
-            async for event in stream.noack().events():
-                await projector.fold(event)
-
+        app.topics.add(app.topic(*(self.topics.name(kind) for kind in FOLDS)))
+        app.direct = projector.fold
         self._background(self._flush_when_due(projector))
         self._background(self._every(self.settings.worker.tick_s, projector.tick))
         self._background(self._tick_on_control(projector))

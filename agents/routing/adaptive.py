@@ -1,13 +1,15 @@
 """Thompson sampling over what calls really came to: one draw decides, 64 draws count the propensities."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.routing.estimates import Table
+from agents.routing.estimates import Column, Table
 from agents.routing.setting import Setting
 from agents.routing.utility import utility
+from agents.routing.view import Posterior
 
 DRAWS = 64
 PRIOR_CALLS = 4.0
@@ -17,10 +19,19 @@ CALL_SPREAD = 0.2
 # A fixed table: the same everywhere, and a slice costs a hundredth of a generator. float32 hides a last bit of libm.
 NORMALS = np.random.RandomState(20_260_101).standard_normal(1 << 17).astype("<f4")
 MASK = (1 << 64) - 1
+NOTHING = Posterior(0.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Explored:
+class Evidence(NamedTuple):
+    """By place. `sums`: calls x mean; `calls`: the prior's included; `spread`: one standard deviation of the utility."""
+
+    found: list[Posterior]
+    sums: Column
+    calls: Column
+    spread: Table
+
+
+class Explored(NamedTuple):
     """`winner`: the first draw's place. `share`: of the draws that each place won, float64 by place of the block."""
 
     winner: int
@@ -36,14 +47,24 @@ def believed(setting: Setting) -> tuple[Table, Table]:
     if not learned:
         setting.belief = prior, np.full(len(prior), CALL_SPREAD / PRIOR_CALLS**0.5, dtype="<f4")
         return setting.belief
-    task, get = setting.task, learned.get
-    found = [get((task, name)) or (0.0, 0.0) for name in setting.field.names]
-    evidence = np.array(found)
-    calls = evidence[:, 1]
-    total = PRIOR_CALLS + calls
-    mean = (PRIOR_CALLS * prior + calls * evidence[:, 0]) / total
-    setting.belief = mean.astype("<f4"), (CALL_SPREAD / np.sqrt(total)).astype("<f4")
+    evidence = _evidence(setting, learned)
+    mean = (PRIOR_CALLS * prior + evidence.sums) / evidence.calls
+    setting.belief = mean.astype("<f4"), evidence.spread
     return setting.belief
+
+
+def _evidence(setting: Setting, learned: Mapping[tuple[str, str], Posterior]) -> Evidence:
+    """As arrays, kept in the field while the posteriors are equal: 15 us at 50 deployments, 60 at 200."""
+    field, task = setting.field, setting.task
+    found = list(map(learned.get, [(task, name) for name in field.names], repeat(NOTHING)))
+    known: Evidence | None = field.evidence
+    if known is not None and known.found == found:
+        return known
+    mean, calls = np.array(found, dtype=np.float64).T
+    total = PRIOR_CALLS + calls
+    field.evidence = Evidence(found, calls * mean, total, (CALL_SPREAD / np.sqrt(total)).astype("<f4"))
+    made: Evidence = field.evidence
+    return made
 
 
 def explored(setting: Setting, scores: Table, start: int, end: int) -> Explored | None:

@@ -1,9 +1,11 @@
 """Balancers: which of several equal replicas takes the request. A balancer is one function in BALANCERS."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import accumulate
 from math import ceil, gcd, lcm, log
 
 from agents.routing.adaptive import mixed
@@ -40,7 +42,8 @@ def least_connections(replicas: Sequence[int], setting: Setting, turn: int) -> i
         first = draw % len(replicas)
         second = (first + 1 + (draw >> 32) % (len(replicas) - 1)) % len(replicas)
         replicas = sorted((replicas[first], replicas[second]))
-    return _least([(flying[k] + 1) / _weight(setting, k) for k in replicas], replicas, turn)
+    weight = setting.field.weight
+    return _least([(flying[k] + 1) / weight[k] for k in replicas], replicas, turn)
 
 
 def least_response_time(replicas: Sequence[int], setting: Setting, turn: int) -> int:
@@ -89,8 +92,11 @@ def adaptive_weighted(replicas: Sequence[int], setting: Setting, turn: int) -> i
 
 def performance_based(replicas: Sequence[int], setting: Setting, turn: int) -> int:
     """Drawn in proportion to success x speed."""
-    times, facts = _response_ms(replicas, setting), setting.pace.facts
-    shares = [facts[k].success / max(time, 1e-9) for k, time in zip(replicas, times, strict=True)]
+    pace = setting.pace
+    if not setting.view.response_ms:
+        return _drawn([pace.speeds[k] for k in replicas], replicas, setting.seed)
+    times = _response_ms(replicas, setting)
+    shares = [pace.facts[k].success / max(time, 1e-9) for k, time in zip(replicas, times, strict=True)]
     return _drawn(shares, replicas, setting.seed)
 
 
@@ -108,7 +114,7 @@ def token_aware(replicas: Sequence[int], setting: Setting, turn: int) -> int:
 
 
 def _weight(setting: Setting, k: int) -> float:
-    return setting.compiled.weight[setting.field.members[k]]
+    return setting.field.weight[k]
 
 
 def _response_ms(replicas: Sequence[int], setting: Setting) -> list[float]:
@@ -128,12 +134,9 @@ def _least(keys: Sequence[float] | Sequence[tuple[float, ...]], replicas: Sequen
 
 def _drawn(shares: Sequence[float], replicas: Sequence[int], seed: int) -> int:
     """One draw in proportion to the shares."""
-    left = mixed(seed) / UNIT * sum(shares)
-    for k, share in zip(replicas, shares, strict=True):
-        left -= share
-        if left < 0:
-            return k
-    return replicas[-1]
+    ends = list(accumulate(shares))
+    place = bisect_right(ends, mixed(seed) / UNIT * ends[-1])
+    return replicas[min(place, len(replicas) - 1)]
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,9 @@
 """The gate of budgets: at spent + reserved >= limit a request is rejected, or only local deployments may take it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from agents.routing.compiled import LOCAL, Compiled
 from agents.routing.memo import by_identity
@@ -20,14 +22,13 @@ class Priced:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(NamedTuple):
     """`closed`: position -> until (microseconds) of deployments that no budget pays for. `reasons`: why.
 
     `used`: largest spent share of a budget of the caller's; `burn`: largest spent share over elapsed share of a period.
     """
 
-    closed: dict[int, int]
+    closed: Mapping[int, int]
     reasons: tuple[str, ...]
     used: float = 0.0
     burn: float | None = None
@@ -69,6 +70,12 @@ def period_end(period: Period, now: int) -> int:
             return period_start("month", start + 32 * DAY)
 
 
+@lru_cache(maxsize=64)
+def _bounds(period: Period, hour: int) -> tuple[int, int]:
+    """Start and end of the period that an hour since 1970 is in. No period begins within an hour, so one look-up does."""
+    return period_start(period, hour * HOUR), period_end(period, hour * HOUR)
+
+
 def gate(budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: int, priority: str) -> Gate:
     """What budgets leave open. Raises RequestError `budget_exhausted` or `throttled` where one of the caller's says
     reject.
@@ -83,10 +90,9 @@ def gate(budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: i
             budget = priced.budget
             spent = spend.spent(scope, budget.period, now)
             used_up = spent + spend.reserved(scope) >= priced.limit
-            until = period_end(budget.period, now)
+            start, until = _bounds(budget.period, now // HOUR)
             if not used_up:
                 used = spent / priced.limit
-                start = period_start(budget.period, now)
                 # The first hundredth of a period says nothing about its pace.
                 burn = used / max((now - start) / (until - start), 0.01)
                 most_used, most_burn = max(most_used, used), max(most_burn or 0.0, burn)

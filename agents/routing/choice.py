@@ -1,6 +1,6 @@
 """Which strategy, cost strategy and balancer decide: the request's, else the tenant's, else the default."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agents.routing.budget import CHEAPER_FROM
 from agents.routing.memo import by_identity
@@ -9,8 +9,7 @@ from schemas.policy import Configuration, Tenant
 from schemas.requests import Routing
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """Names of the tables' functions. `reasons`: what a budget forced."""
 
     strategy: str

@@ -21,7 +21,7 @@ LOCAL = FALLBACK_TIERS.index("local")
 
 class Compiled:
     """Owns the tables of one catalog, and the memos that depend on it (`profiles`, `learned`,
-    `troubles`).
+    `troubles`, and `calm` of filters.py).
 
     `price_in`, `price_out`: nano-USD per million tokens. `group`: equal for replicas (prices stand at the model, so the
     same model in the same tier has the same price). `lane`: equal for the same provider with the same credential.
@@ -66,6 +66,7 @@ class Compiled:
         )
         self.troubles = Troubles(self.ids)
         self.profiles: dict[tuple[Any, ...], Any] = {}
+        self.calm: Any = None
 
 
 compiled = by_identity(Compiled)

@@ -1,23 +1,21 @@
 """How sure a ranking is: the probability that its first is truly the best, under the estimates' uncertainty."""
 
 import math
-from collections.abc import Callable, Sequence
-
-from agents.routing.estimates import Table
+from collections.abc import Sequence
 
 RIVALS = 3
 SQRT2 = math.sqrt(2)
 
 
-def confidence(scores: Table, spread_of: Callable[[int], float], winner: int, rivals: Sequence[int]) -> float:
-    """Product over the next three of P(winner's score > theirs) for independent normals; 1.0 without a rival.
+def confidence(means: Sequence[float], spreads: Sequence[float]) -> float:
+    """Product over the rivals of P(winner's score > theirs) for independent normals; 1.0 without a rival.
 
-    Places are those of the estimates; replicas of the winner are no rivals.
+    Mean and standard deviation of the scores: the winner's first, then those of the next RIVALS that are no replicas.
     """
-    mean, sd = scores.item(winner), spread_of(winner)
+    mean, sd = means[0], spreads[0]
     sure = 1.0
-    for k in rivals[:RIVALS]:
-        gap, spread = mean - scores.item(k), math.hypot(sd, spread_of(k))
+    for other, other_sd in zip(means[1:], spreads[1:], strict=True):
+        gap, spread = mean - other, math.hypot(sd, other_sd)
         if spread:
             sure *= 0.5 * (1 + math.erf(gap / spread / SQRT2))
         elif gap <= 0:

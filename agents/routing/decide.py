@@ -1,7 +1,7 @@
 """The decision: filters, estimates, ranking, balancing, plan. Same inputs, same bytes out."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agents.routing.budget import budgets_of, gate
 from agents.routing.choice import choice, defaults_of, priority_of
@@ -24,8 +24,7 @@ from schemas.requests import ChatRequest
 from schemas.units import MICROS_PER_MS, nano_to_usd
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What RouteDecided records, and what the attempts need.
 
     `candidates`: indices in the catalog in the order of trial, at most 32; `estimates`: ESTIMATE_FIELDS of each as
@@ -115,7 +114,7 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
             *changed,
             *field.left_out,
         ),
-        candidates=tuple([field.index[k] for k in recorded]),
+        candidates=tuple(map(field.index.__getitem__, recorded)),
         estimates=table.take(recorded, axis=0).tobytes(),
         propensities=() if result.propensities is None else tuple([result.propensities[k] for k in recorded]),
         excluded=field.excluded,

@@ -1,6 +1,7 @@
 """The field of a decision: who takes part, in blocks, and who does not and why. Made once for a shape and its troubles."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ class Field:
     """Owns the tables of one set of members. A *place* is a number in `members`: positions by block, then by id.
 
     `bounds`: places (start, end) of each block, best block first. `groups`: replicas of the first block by group.
-    `names`, `group`: by place. `paces`: memo of the numbers that health changes.
+    `names`, `group`, `weight`, `lane`, `replicated`: by place. `paces`: memo of the numbers that health changes,
+    `evidence`: of what adaptive.py learned.
     """
 
     def __init__(self, compiled: Compiled, view: RoutingView, profile: Profile, out: Unavailable, admitted: Admitted,
@@ -39,6 +41,9 @@ class Field:
         self.at = np.array(self.members, dtype=np.intp)
         self.names = [compiled.ids[position] for position in self.members]
         self.group = [compiled.group[position] for position in self.members]
+        self.weight = [compiled.weight[position] for position in self.members]
+        self.lane = [compiled.lane[position] for position in self.members]
+        self.replicated = [compiled.replicated[position] for position in self.members]
         self.groups: dict[tuple[str, str], list[int]] = {}
         for k in range(*self.bounds[0]) if self.bounds else ():
             self.groups.setdefault(self.group[k], []).append(k)
@@ -47,10 +52,10 @@ class Field:
             compiled.relaxed_steps[position] if position in emergency else compiled.steps[position]
             for position in self.members
         ]
-        self.per_call = compiled.per_call[self.at]
-        self.limited = bool(self.per_call.any())
+        self.limited = bool(compiled.per_call[self.at].any())
         self.quality = np.array(profile.quality)[self.at]
         self.paces: dict[tuple[object, ...], Pace] = {}
+        self.evidence: Any = None
         self.excluded = _excluded(compiled, profile, out, misfits, admitted)
         self.left_out = _left_out(compiled, view, profile, out, misfits, admitted)
 
@@ -59,21 +64,27 @@ def field_of(
     compiled: Compiled, view: RoutingView, profile: Profile, out: Unavailable, misfits: Mapping[int, Reason]
 ) -> Field:
     """The field of a profile under these troubles. Its `members` are empty when nobody may take the request."""
+    known: Field | None = profile.fields.get(out)
+    if known is not None and not misfits and not view.out_of_service:
+        return known
     key = (
         tuple(out.blocked.items()), tuple(out.full.items()), tuple(misfits.items()),
         tuple(view.out_of_service.items()) if view.out_of_service else (),
     )  # fmt: skip
-    known: Field | None = profile.fields.get(key)
-    if known is not None:
-        return known
-    admitted = admit(compiled, view, profile, out, misfits)
-    made = Field(compiled, view, profile, out, admitted, misfits)
-    # Who is woken depends on calls under way, which the key does not hold.
-    if not admitted.woken:
+    known = profile.fields.get(key)
+    if known is None:
+        admitted = admit(compiled, view, profile, out, misfits)
+        known = Field(compiled, view, profile, out, admitted, misfits)
+        # Who is woken depends on calls under way, which the key does not hold.
+        if admitted.woken:
+            return known
         if len(profile.fields) >= FIELDS_KEPT:
             profile.fields.clear()
-        profile.fields[key] = made
-    return made
+        profile.fields[key] = known
+    # By identity too where filters.py keeps the object: it saves making and hashing the key.
+    if not misfits and compiled.calm and out is compiled.calm.out:
+        profile.fields[out] = known
+    return known
 
 
 def _left_out(

@@ -1,6 +1,6 @@
 """The order of trial: block by block, by the strategy within a block, the winner by the balancer among its replicas."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from agents.routing.adaptive import may_explore
 from agents.routing.balancers import BALANCERS
@@ -14,8 +14,7 @@ from schemas.units import nano_to_usd
 SAME_PRICE = 1.01
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
+class Ordered(NamedTuple):
     """`places` in the order of trial: all, or at least the first 32. `leaders`: how many stand in the winner's block.
 
     `replicas`: among how many the balancer chose, in the turn of `turn_key`. `propensities`: by place where it
@@ -65,7 +64,8 @@ def ordered(setting: Setting, choice: Choice, most: int) -> Ordered:
         places += strategy.rank(setting, scores, start, end)
     sure = 1.0
     if leaders > 1:
-        sure = confidence(scores, lambda k: strategy.spread(setting, k), winner, _rivals(setting, ranking, winner))
+        contest = [winner, *_rivals(setting, ranking, winner)]
+        sure = confidence([scores.item(k) for k in contest], strategy.spread(setting, contest))
     if most > 1 and len(places) > 2:
         _spread_lanes(setting, places, most)
     return Ordered(places, leaders, scores, replicas, turn_key, turn, sure, propensities, reasons)
@@ -137,18 +137,18 @@ def _rivals(setting: Setting, order: list[int], winner: int) -> list[int]:
 
 def _spread_lanes(setting: Setting, places: list[int], most: int) -> None:
     """Give a step to a replica of another provider or credential than those before it, where there is one."""
-    compiled, field = setting.compiled, setting.field
-    lane, members, group, blocks = compiled.lane, field.members, field.group, field.blocks
-    used = {lane[members[places[0]]]}
+    field = setting.field
+    lane, group, blocks = field.lane, field.group, field.blocks
+    used = {lane[places[0]]}
     for step in range(1, min(most, len(places))):
         here = places[step]
-        if lane[members[here]] in used and compiled.replicated[members[here]]:
+        if lane[here] in used and field.replicated[here]:
             for later in range(step + 1, len(places)):
                 other = places[later]
-                if group[other] == group[here] and lane[members[other]] not in used and blocks[other] == blocks[here]:
+                if group[other] == group[here] and lane[other] not in used and blocks[other] == blocks[here]:
                     places.insert(step, places.pop(later))
                     break
-        used.add(lane[members[places[step]]])
+        used.add(lane[places[step]])
 
 
 def praise(choice: Choice, leaders: int, total: int, tier: str) -> str:

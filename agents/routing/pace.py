@@ -25,7 +25,8 @@ class Pace:
     """Owns the arrays by place. `template`: float32 (places, ESTIMATE_FIELDS) with what no request changes.
 
     Cost of a request is `cost_in` x tokens in + `cost_out`, nano-USD a success; `ms` to the last token at p75 without
-    a queue; `rates_free`: the free share of the tightest limit of this minute. Lists are the float32 columns.
+    a queue, and `ms_busy` what a call under way adds; `free`: the free share of the tightest limit of this minute before
+    calls under way. `speeds`: success / time; `orders`, `sums`: memos of strategies and utilities. Lists are the float32 columns.
     """
 
     def __init__(self, compiled: Compiled, at: Any, quality: Column, wanted: Any, factors: Any) -> None:
@@ -36,11 +37,13 @@ class Pace:
         self.cost_in: Column = compiled.prices_in[at] * priced
         self.cost_out: Column = compiled.prices_out[at] * wanted * priced
         self.ms: Column = learned.first_ms[at] + learned.token_ms[at] * wanted
+        self.per_call, self.per_request = compiled.per_call[at], compiled.per_request[at]
+        self.ms_busy: Column = self.ms * self.per_call
         self.times: list[float] = self.ms.tolist()
-        self.requests, self.per_request = learned.requests[at], compiled.per_request[at]
+        self.requests_free: Column = 1 - learned.requests[at] * self.per_request
         self.tokens_free = 1 - learned.tokens[at] * compiled.per_token[at]
         self.weights = compiled.weights[at]
-        self.facts = [learned.facts[position] for position in at.tolist()]
+        self.facts = facts = [learned.facts[position] for position in at.tolist()]
         self.template = np.zeros((len(at), len(ESTIMATE_FIELDS)), dtype="<f4")
         self.template[:, TOKENS_OUT] = wanted
         self.template[:, MS] = self.ms
@@ -52,14 +55,15 @@ class Pace:
         self.lacking: list[float] = (-self.quality).tolist()
         self.success: Table = self.template[:, SUCCESS].copy()
         self.lower: Table = self.template[:, LOWER].copy()
-        self.factors = factors
+        self.speeds = [fact.success / max(time, 1e-9) for fact, time in zip(facts, self.times, strict=True)]
         self.orders: dict[object, Sequence[int]] = {}
+        self.sums: dict[object, Any] = {}
 
-    def estimates(self, size_in: int, busy: Column | None) -> Table:
-        """The table of a request. `busy`: share of the concurrency taken, by place."""
+    def estimates(self, size_in: int, loads: Column | None) -> Table:
+        """The table of a request. `loads`: calls under way by place."""
         table = self.template.copy()
         table[:, TOKENS_IN] = size_in
         table[:, COST] = self.cost_in * size_in + self.cost_out
-        if busy is not None:
-            table[:, MS] = self.ms * (1 + busy)
+        if loads is not None:
+            table[:, MS] = self.ms + self.ms_busy * loads
         return table

@@ -1,5 +1,6 @@
 """What a strategy or balancer sees: the field with the numbers of one request."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import repeat
@@ -18,7 +19,8 @@ PACES_KEPT = 8
 
 @dataclass(slots=True)
 class Setting:
-    """`table`: float32 (places, ESTIMATE_FIELDS); `cost`, `ms`: its columns. `flying`: calls under way by place.
+    """`table`: float32 (places, ESTIMATE_FIELDS); `cost`, `ms`: its columns. `flying`: calls under way by place, `loads` the same
+    as an array; neither before one is asked for.
 
     `target_ms`: the promise that times are measured by. `weights`: of the utilities, they sum to 1.
     `belief`: memo of adaptive.py.
@@ -37,6 +39,7 @@ class Setting:
     seed: int
     target_ms: float
     weights: Mapping[str, float]
+    loads: Column | None = None
     belief: tuple[Table, Table] | None = None
 
     def in_flight(self) -> list[int]:
@@ -47,11 +50,21 @@ class Setting:
 
     def free(self) -> Column:
         """Free share of the tightest of concurrency, requests and tokens a minute, by place; 1 without limits."""
-        flying = np.array(self.in_flight(), dtype=np.float64)
-        pace = self.pace
-        free = np.minimum(1 - flying * self.field.per_call, pace.tokens_free)
-        least: Column = np.minimum(free, 1 - (pace.requests + flying) * pace.per_request)
+        loads, pace = self.crowd(), self.pace
+        free = np.minimum(1 - loads * pace.per_call, pace.tokens_free)
+        least: Column = np.minimum(free, pace.requests_free - loads * pace.per_request)
         return least
+
+    def crowd(self) -> Column:
+        """`in_flight` as an array."""
+        if self.loads is None:
+            self.loads = _array(self.in_flight())
+        return self.loads
+
+
+def _array(numbers: list[int]) -> Column:
+    # np.array looks at every number twice: 30 us for 200 of them where this takes 8.
+    return np.frombuffer(array("d", numbers))
 
 
 def setting_of(
@@ -76,12 +89,12 @@ def setting_of(
             field.paces.clear()
         pace = Pace(compiled, field.at, field.quality, wanted, 1.0 if priced is None else np.array(priced))
         field.paces[key] = pace
-    flying = busy = None
+    flying = loads = None
     if field.limited and view.in_flight:
         flying = list(map(view.in_flight.get, field.names, repeat(0)))
-        busy = np.array(flying) * field.per_call
-    table = pace.estimates(size_in, busy)
+        loads = _array(flying)
+    table = pace.estimates(size_in, loads)
     return Setting(
         compiled, field, pace, table, table[:, COST], table[:, MS], flying, view, request, task, seed, target_ms,
-        weights,
+        weights, loads,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from agents.routing.adaptive import Explored, believed, explored
 from agents.routing.estimates import Table
 from agents.routing.setting import Setting
-from agents.routing.utility import LENGTH_SPREAD, QUALITY_SPREAD, utility, utility_spread
+from agents.routing.utility import LENGTH_SPREAD, QUALITY_SPREAD, utility, utility_spreads
 
 COST_TIE = 0.02
 QUALITY_TIE = 0.01
@@ -19,8 +19,8 @@ Scores = Callable[[Setting], Table]
 """float32 by place, higher is better, each by itself: no candidate changes another's."""
 Rank = Callable[[Setting, Table, int, int], list[int]]
 """(setting, scores, start, end) -> the places of the block, best first; equals in the order of their ids."""
-Spread = Callable[[Setting, int], float]
-"""One standard deviation of the score at a place."""
+Spread = Callable[[Setting, list[int]], list[float]]
+"""One standard deviation of the score at each of the places."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def by_reliability(setting: Setting, scores: Table, start: int, end: int) -> lis
 
 def by_load(setting: Setting, scores: Table, start: int, end: int) -> list[int]:
     """Descending; of equals the fewest calls under way for its weight."""
-    crowd = (np.array(setting.in_flight()[start:end]) + 1) / setting.pace.weights[start:end]
+    crowd = (setting.crowd()[start:end] + 1) / setting.pace.weights[start:end]
     order: list[int] = np.lexsort((crowd, -scores[start:end])).tolist()
     return [start + k for k in order] if start else order
 
@@ -91,27 +91,32 @@ def _ties(order: list[int], first: list[float], second: list[float], factor: flo
     return order
 
 
-def cost_spread(setting: Setting, k: int) -> float:
-    fact = setting.pace.facts[k]
-    cost: float = setting.cost.item(k)
-    return cost * math.hypot(fact.success_sd / fact.success, LENGTH_SPREAD)
+def cost_spreads(setting: Setting, places: list[int]) -> list[float]:
+    facts, cost = setting.pace.facts, setting.cost
+    return [cost.item(k) * math.hypot(facts[k].success_sd / facts[k].success, LENGTH_SPREAD) for k in places]
 
 
-def time_spread(setting: Setting, k: int) -> float:
-    return float(setting.ms.item(k) * setting.pace.facts[k].time_spread)
+def time_spreads(setting: Setting, places: list[int]) -> list[float]:
+    facts, ms = setting.pace.facts, setting.ms
+    return [ms.item(k) * facts[k].time_spread for k in places]
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "cost": Strategy(lambda setting: -setting.cost, by_cost, cost_spread),
-    "speed": Strategy(lambda setting: -setting.ms, by_score, time_spread),
-    "quality": Strategy(lambda setting: setting.pace.quality, by_quality, lambda setting, k: QUALITY_SPREAD),
+    "cost": Strategy(lambda setting: -setting.cost, by_cost, cost_spreads),
+    "speed": Strategy(lambda setting: -setting.ms, by_score, time_spreads),
+    "quality": Strategy(lambda setting: setting.pace.quality, by_quality, lambda setting, places: [QUALITY_SPREAD] * len(places)),
     "reliability": Strategy(
-        lambda setting: setting.pace.lower, by_reliability, lambda setting, k: setting.pace.facts[k].success_sd
+        lambda setting: setting.pace.lower,
+        by_reliability,
+        lambda setting, places: [setting.pace.facts[k].success_sd for k in places],
     ),
-    "load_balanced": Strategy(lambda setting: setting.free().astype("<f4"), by_load, lambda setting, k: 0.0),
-    "weighted": Strategy(utility, by_score, utility_spread),
+    "load_balanced": Strategy(lambda setting: setting.free().astype("<f4"), by_load, lambda setting, places: [0.0] * len(places)),
+    "weighted": Strategy(utility, by_score, utility_spreads),
     "adaptive": Strategy(
-        lambda setting: believed(setting)[0], by_score, lambda setting, k: believed(setting)[1].item(k), explored
+        lambda setting: believed(setting)[0],
+        by_score,
+        lambda setting, places: [believed(setting)[1].item(k) for k in places],
+        explored,
     ),
 }
 SUPERLATIVES = {

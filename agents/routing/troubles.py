@@ -26,5 +26,8 @@ class Troubles:
                 state = CircuitState(status="open" if command == "open" else "closed", forced=command)
             if state is not None and (state.status != "closed" or state.forced):
                 found.append((position, state))
-        self._seen, self._forced, self._found = states, dict(forced), found
-        return found
+        self._seen, self._forced = states, dict(forced)
+        # The old list where nothing that matters changed: what is derived from it stays known by its identity.
+        if found != self._found:
+            self._found = found
+        return self._found

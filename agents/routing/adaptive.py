@@ -54,7 +54,7 @@ def believed(setting: Setting) -> tuple[Table, Table]:
 
 
 def _evidence(setting: Setting, learned: Mapping[tuple[str, str], Posterior]) -> Evidence:
-    """As arrays, kept in the field while the posteriors are equal: 15 us at 50 deployments, 60 at 200."""
+    """As arrays, kept in the field while the posteriors are equal: 23 us at 50 deployments, 112 at 200."""
     field, task = setting.field, setting.task
     found = list(map(learned.get, [(task, name) for name in field.names], repeat(NOTHING)))
     known: Evidence | None = field.evidence

@@ -118,10 +118,11 @@ def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int]
     return Unavailable(blocked, _full(compiled, view, at_limit, blocked, now) if at_limit else {})
 
 
-def _by_circuits(
-    compiled: Compiled, troubles: list[tuple[int, CircuitState]], probing: bool, now: int
-) -> Unavailable:
-    """Where circuits are all that is wrong: the same object while they and the time allow, 20 us of a decision saved."""
+def _by_circuits(compiled: Compiled, troubles: list[tuple[int, CircuitState]], probing: bool, now: int) -> Unavailable:
+    """Where circuits are all that is wrong: the same object while they and the time allow.
+
+    Saves 4 us at 50 deployments, and field.py a key of all exclusions.
+    """
     known: Calm | None = compiled.calm
     if known and known.troubles is troubles and known.probing == probing and known.since <= now < known.until:
         return known.out

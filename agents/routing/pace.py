@@ -25,8 +25,9 @@ class Pace:
     """Owns the arrays by place. `template`: float32 (places, ESTIMATE_FIELDS) with what no request changes.
 
     Cost of a request is `cost_in` x tokens in + `cost_out`, nano-USD a success; `ms` to the last token at p75 without
-    a queue, and `ms_busy` what a call under way adds; `free`: the free share of the tightest limit of this minute before
-    calls under way. `speeds`: success / time; `orders`, `sums`: memos of strategies and utilities. Lists are the float32 columns.
+    a queue, and `ms_busy` what a call under way adds; `requests_free`, `tokens_free`: the share left of this minute's
+    limits. `speeds`: success / time; `orders`, `sums`: memos of strategies and utilities. Lists are the
+    float32 columns.
     """
 
     def __init__(self, compiled: Compiled, at: Any, quality: Column, wanted: Any, factors: Any) -> None:

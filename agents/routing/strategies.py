@@ -104,13 +104,17 @@ def time_spreads(setting: Setting, places: list[int]) -> list[float]:
 STRATEGIES: dict[str, Strategy] = {
     "cost": Strategy(lambda setting: -setting.cost, by_cost, cost_spreads),
     "speed": Strategy(lambda setting: -setting.ms, by_score, time_spreads),
-    "quality": Strategy(lambda setting: setting.pace.quality, by_quality, lambda setting, places: [QUALITY_SPREAD] * len(places)),
+    "quality": Strategy(
+        lambda setting: setting.pace.quality, by_quality, lambda setting, places: [QUALITY_SPREAD] * len(places)
+    ),
     "reliability": Strategy(
         lambda setting: setting.pace.lower,
         by_reliability,
         lambda setting, places: [setting.pace.facts[k].success_sd for k in places],
     ),
-    "load_balanced": Strategy(lambda setting: setting.free().astype("<f4"), by_load, lambda setting, places: [0.0] * len(places)),
+    "load_balanced": Strategy(
+        lambda setting: setting.free().astype("<f4"), by_load, lambda setting, places: [0.0] * len(places)
+    ),
     "weighted": Strategy(utility, by_score, utility_spreads),
     "adaptive": Strategy(
         lambda setting: believed(setting)[0],

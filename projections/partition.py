@@ -8,6 +8,8 @@ from projections.circuit import CircuitFold
 from projections.fold import LogRecord, SubjectFold
 from projections.health import HealthFold
 from projections.judge import BudgetFold
+from projections.learning import LearnedFold
+from projections.quality import QualityFold
 from projections.spend import SpendFold
 from schemas.events import ClockTicked, Event
 from schemas.inforce import InForce
@@ -16,9 +18,10 @@ from schemas.state import Cursor, Snapshot, decode_value, encode_value
 Fold = SubjectFold[Any]
 
 FOLDS: dict[str, tuple[Fold, ...]] = {
-    "attempts": (CircuitFold(), HealthFold()),
+    "attempts": (CircuitFold(), HealthFold(), LearnedFold()),
     "costs": (SpendFold(),),
     "transitions": (BudgetFold(),),
+    "feedback": (QualityFold(),),
 }
 """Kind of topic -> the folds of each of its partitions."""
 

@@ -7,6 +7,7 @@ exponent and mantissa, not from a logarithm, so that every machine puts a value 
 import math
 
 PER_OCTAVE = 16
+COARSE = 4
 SMALLEST_MS = 0.001
 LARGEST_MS = 1e9
 
@@ -25,3 +26,14 @@ def value_of(index: int) -> float:
     """The middle of a bucket in milliseconds."""
     exponent, part = divmod(index, PER_OCTAVE)
     return math.ldexp(0.5 + (part + 0.5) / (2 * PER_OCTAVE), exponent)
+
+
+def coarse(value: float) -> int:
+    """The bucket of a length in tokens: four an octave, so 12 to 25 % wide, a few numbers where `bucket` has many."""
+    return bucket(value) // COARSE
+
+
+def coarse_top(index: int) -> float:
+    """The upper end of a coarse bucket: what 99 of 100 stay below must not be told too low."""
+    exponent, part = divmod(index, PER_OCTAVE // COARSE)
+    return math.ldexp(0.5 + (part + 1) / (2 * PER_OCTAVE // COARSE), exponent)

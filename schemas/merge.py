@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from schemas.policy import Period
-from schemas.state import HealthBucket, HealthState, PeriodSpend, SpendState
+from schemas.state import HealthBucket, HealthState, PeriodSpend, QualityState, ScoresBucket, SpendState
 from schemas.units import MICROS_PER_S
 
 PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
@@ -67,6 +67,20 @@ def _add(left: HealthBucket, right: HealthBucket) -> HealthBucket:
         latency=merge_counts(left.latency, right.latency),
         first_token=merge_counts(left.first_token, right.first_token),
     )
+
+
+def merge_quality(states: Iterable[QualityState]) -> QualityState:
+    """Feedback of several partitions as one, by task and day, oldest first. What was seen stays with the parts."""
+    tasks: dict[str, dict[int, ScoresBucket]] = {}
+    for state in states:
+        for task, buckets in state.tasks.items():
+            days = tasks.setdefault(task, {})
+            for one in buckets:
+                known = days.get(one.day)
+                days[one.day] = one if known is None else ScoresBucket(
+                    one.day, known.count + one.count, known.total + one.total, known.squares + one.squares
+                )  # fmt: skip
+    return QualityState({task: tuple(days[day] for day in sorted(days)) for task, days in sorted(tasks.items())})
 
 
 class SpendTotals:

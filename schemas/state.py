@@ -80,6 +80,66 @@ class HealthState:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsBucket:
+    """Calls of one task in one span of broker time. Tokens and `latency_us` are sums over those that succeeded."""
+
+    span: int
+    succeeded: int = 0
+    failed: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    latency_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LengthsBucket:
+    """Lengths of answers of one task in one span of broker time: their sum, and coarse log buckets to counts."""
+
+    span: int
+    tokens_out: int = 0
+    lengths: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PaceBucket:
+    """Streams of a deployment in one span: log buckets of milliseconds a token after the first one, to counts."""
+
+    span: int
+    token: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedState:
+    """What calls to a deployment came to while it served `model`, oldest spans first; `calls`, `lengths`: by task."""
+
+    model: str = ""
+    calls: dict[str, tuple[CallsBucket, ...]] = field(default_factory=dict)
+    lengths: dict[str, tuple[LengthsBucket, ...]] = field(default_factory=dict)
+    paces: tuple[PaceBucket, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresBucket:
+    """Feedback of one day of broker time. `total` sums scores in thousandths, `squares` their squares."""
+
+    day: int
+    count: int = 0
+    total: int = 0
+    squares: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QualityState:
+    """Feedback on a deployment's answers on one partition of llm.feedback.
+
+    `tasks`: by task, oldest day first. `seen`: digests of (request id, giver) that counted last, oldest first.
+    """
+
+    tasks: dict[str, tuple[ScoresBucket, ...]] = field(default_factory=dict)
+    seen: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PeriodSpend:
     """Spend of one period that started at `start`."""
 
@@ -161,6 +221,8 @@ class Cursor:
 STATE_SHAPES: dict[str, type] = {
     "circuit": CircuitState,
     "health": HealthState,
+    "learned": LearnedState,
+    "quality": QualityState,
     "spend": SpendState,
     "budget": BudgetState,
     "load": WorkerLoad,

@@ -18,6 +18,7 @@ from schemas.events import (
     CostIncurred,
     CostReserved,
     Event,
+    FeedbackGiven,
     ProbeFailed,
     ProbeSucceeded,
 )
@@ -104,6 +105,14 @@ def threshold_crossed(**change: Any) -> BudgetThresholdCrossed:
     return BudgetThresholdCrossed(**given | change)
 
 
+def feedback(**change: Any) -> FeedbackGiven:
+    given: dict[str, Any] = {
+        "event_id": "e", "occurred_at": START, "worker": "", "request_id": "r", "tenant": "acme", "deployment": "d1",
+        "task": "code", "score": 0.5, "given_by": "", "source": "",
+    }  # fmt: skip
+    return FeedbackGiven(**given | change)
+
+
 def in_force(forced: dict[str, str] | None = None, **circuit: Any) -> InForce:
     return InForce(
         offset=0, applied=True, forced=forced or {}, configuration=Configuration(circuit=CircuitPolicy(**circuit))
@@ -164,6 +173,7 @@ DEPLOYMENTS = ("d1", "d2", "d3")
 # Mostly close together, sometimes past open times and windows, sometimes a clock that goes back.
 GAPS = (0, 1_000, SECOND // 2, SECOND, SECOND, SECOND, 5 * SECOND, 70 * SECOND, 1_000 * SECOND, -2 * SECOND)
 LONG_GAPS = (*GAPS, 3_600 * SECOND, 86_400 * SECOND)
+TASKS = ("code", "math")
 MOODS = {
     "well": ("ok", "ok", "ok", "ok", "bad", "trial", "probe", "tick"),
     "outage": ("bad", "bad", "bad", "bad", "badprobe", "badtrial", "ok", "tick"),
@@ -194,8 +204,11 @@ def attempts_logs(draw: st.DrawFn, partition: int = 0) -> Log:
             "circuit_epoch": max(0, (circuit.epoch if circuit else 0) - (chance.random() < 0.1)),
             "latency_ms": chance.choice((0.0, 12.5, 900.0, 1_500.0, 40_000.0)),
         }
+        if chance.random() < 0.03:
+            now += chance.choice((3_600, 5 * 3_600, 90_000)) * SECOND
         jitter, counts = chance.uniform(-1, 1), chance.random() < 0.85
-        failure = "server_error" if counts else "rate_limited"
+        failure = "server_error" if counts else chance.choice(("rate_limited", "empty_completion"))
+        called = {"task": chance.choice(TASKS), "model": "m" if chance.random() < 0.95 else "other"}
         event: Event
         match chance.choice(MOODS[mood]):
             case "tick":
@@ -204,11 +217,12 @@ def attempts_logs(draw: st.DrawFn, partition: int = 0) -> Log:
                 at_control += 1
                 event = ticked(at_control)
             case "ok":
-                event = succeeded(**said, first_token_ms=chance.choice((0.0, 33.0)))
+                first, tokens = chance.choice((0.0, 33.0)), chance.choice((0, 1, 20, 300, 100_000))
+                event = succeeded(**said, **called, first_token_ms=first, tokens_out=tokens)
             case "trial":
                 event = succeeded(**said, trial=True)
             case "bad":
-                event = failed(**said, failure=failure, counts_toward_circuit=counts, jitter=jitter)
+                event = failed(**said, **called, failure=failure, counts_toward_circuit=counts, jitter=jitter)
             case "badtrial":
                 event = failed(**said, failure=failure, counts_toward_circuit=counts, jitter=jitter, trial=True)
             case "probe":
@@ -276,8 +290,27 @@ def transitions_logs(draw: st.DrawFn, partition: int = 0) -> Log:
     return Log("transitions", tuple(records), tuple(derived))
 
 
+@st.composite
+def feedback_logs(draw: st.DrawFn, partition: int = 0) -> Log:
+    """Scores of a few requests, many given twice, over weeks, and ticks."""
+    chance, length = Random(draw(SEEDS)), draw(st.integers(1, 60))
+    live = projection("feedback", partition)
+    records, derived, now = [], [], START
+    for offset in range(length):
+        now += chance.choice((*LONG_GAPS, 9 * 86_400 * SECOND))
+        event: Event = feedback(
+            request_id=f"r{chance.randint(0, 20)}", given_by=chance.choice(("", "anna")),
+            deployment=chance.choice(DEPLOYMENTS), task=chance.choice(TASKS), score=chance.choice((0.0, 0.333, 1.0)),
+        )  # fmt: skip
+        if chance.random() < 0.2:
+            event = ticked()
+        records.append(LogRecord("llm.feedback", partition, offset, now, event))
+        derived.append(tuple(live.apply(records[-1])))
+    return Log("feedback", tuple(records), tuple(derived))
+
+
 def logs(partition: int = 0) -> st.SearchStrategy[Log]:
-    """A log of any kind; half of them are attempts, whose folds have the most rules."""
-    return st.integers(0, 3).flatmap(
-        lambda kind: (attempts_logs, attempts_logs, costs_logs, transitions_logs)[kind](partition)
+    """A log of any kind; most are attempts, whose folds have the most rules."""
+    return st.integers(0, 4).flatmap(
+        lambda kind: (attempts_logs, attempts_logs, costs_logs, transitions_logs, feedback_logs)[kind](partition)
     )

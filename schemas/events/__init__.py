@@ -20,6 +20,7 @@ from schemas.events.control import (
     TopicsCreated,
 )
 from schemas.events.costs import CostEvent, CostIncurred, CostReserved
+from schemas.events.feedback import FeedbackGiven
 from schemas.events.requests import (
     Exclusion,
     PlanStep,
@@ -45,6 +46,7 @@ EVENTS: tuple[type[Event], ...] = (
     AttemptStarted, AttemptSucceeded, AttemptFailed, AttemptAbandoned, ProbeSucceeded, ProbeFailed,
     CostReserved, CostIncurred,
     CircuitOpened, CircuitHalfOpened, CircuitClosed, BudgetPeriodStarted, BudgetThresholdCrossed,
+    FeedbackGiven,
     TopicsCreated, ConfigurationApplied, BudgetSet, StrategySet, CircuitForced, DeploymentSwitched,
 )  # fmt: skip
 EVENT_TYPES: dict[str, type[Event]] = {event.__name__: event for event in EVENTS}
@@ -54,6 +56,6 @@ __all__ = [
     "AttemptStarted", "AttemptSucceeded", "BudgetPeriodStarted", "BudgetSet", "BudgetThresholdCrossed",
     "CircuitClosed", "CircuitEvent", "CircuitForced", "CircuitHalfOpened", "CircuitOpened", "ClockTicked",
     "ConfigurationApplied", "CostEvent", "CostIncurred", "CostReserved", "DeploymentSwitched", "DerivedEvent", "Event",
-    "Exclusion", "PlanStep", "ProbeEvent", "ProbeFailed", "ProbeSucceeded", "RequestAccepted", "RequestCompleted",
+    "Exclusion", "FeedbackGiven", "PlanStep", "ProbeEvent", "ProbeFailed", "ProbeSucceeded", "RequestAccepted", "RequestCompleted",
     "RequestDeduplicated", "RequestEvent", "RequestRejected", "RouteDecided", "StrategySet", "TopicsCreated",
 ]  # fmt: skip

@@ -107,9 +107,7 @@ def _failed(bucket: CallsBucket) -> CallsBucket:
     )
 
 
-def _with_call(
-    state: LearnedState, task: str, now: int, change: Callable[[CallsBucket], CallsBucket]
-) -> LearnedState:
+def _with_call(state: LearnedState, task: str, now: int, change: Callable[[CallsBucket], CallsBucket]) -> LearnedState:
     calls = dict(state.calls)
     calls[task] = _counted(calls.get(task, ()), now // CALLS_SPAN, CALLS_KEPT, CallsBucket, change)
     return LearnedState(state.model, calls, state.lengths, state.paces)
@@ -121,8 +119,8 @@ def _counted(
     """The buckets with this span's one changed, without those that left the window."""
     buckets = _recent(buckets, span - kept)
     if buckets and buckets[-1].span == span:
-        return (*buckets[:-1], change(buckets[-1]))
-    return (*buckets, change(empty(span)))
+        return buckets[:-1] + (change(buckets[-1]),)  # noqa: RUF005 (mypy cannot type the unpacked form)
+    return buckets + (change(empty(span)),)  # noqa: RUF005
 
 
 def _recent(buckets: tuple[B, ...], before: int) -> tuple[B, ...]:

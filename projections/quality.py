@@ -48,6 +48,7 @@ class QualityFold:
         return QualityState(tasks, (*state.seen, digest)[-SEEN_KEPT:]), ()
 
     def tick(self, state: QualityState, subject: str, record: LogRecord, inforce: InForce) -> Stepped:
+        # llm.feedback has no ticks; whoever reads leaves out the days that are over.
         day = record.logged_at // SCORES_SPAN
         if all(buckets[0].day > day - SCORES_KEPT for buckets in state.tasks.values()):
             return state, ()

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schemas.catalog import Task
 from schemas.codec import Codec
 from schemas.errors import ConfigurationError, UnknownEvent, UnreadableFeedback
-from schemas.events import AssignmentStarted, ClockTicked, Event, FeedbackGiven
+from schemas.events import AssignmentStarted, Event, FeedbackGiven
 from schemas.ids import DEFAULT_TENANT
 
 LONGEST_NAME = 200
@@ -36,7 +36,9 @@ def feedback_document(answer: dict[str, Any], score: float, given_by: str = "", 
     """The document for an answer of Turnout. Raises ConfigurationError for an answer or score that takes none."""
     routing = answer.get("routing")
     if not isinstance(routing, dict) or not routing.get("deployment"):
-        raise ConfigurationError("No deployment answered this request, so there is nothing to score; name an `ok` answer.")
+        raise ConfigurationError(
+            "No deployment answered this request, so there is nothing to score; name an `ok` answer."
+        )
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         raise ConfigurationError(f"The score is {score}; give a number from 0 (useless) to 1 (right).")
     copied = {name: routing[name] for name in ("request_id", "deployment", "task", "tenant") if routing.get(name)}
@@ -45,10 +47,9 @@ def feedback_document(answer: dict[str, Any], score: float, given_by: str = "", 
 
 
 def read_feedback(value: bytes | None, codec: Codec, position: str, logged_at: int) -> Event:
-    """The event of a record: a user's document, an encoded FeedbackGiven, or the owner's bookkeeping.
+    """The event of a record: a user's document, an encoded FeedbackGiven, or the marker of the partition's owner.
 
     `position`: topic-partition-offset; `logged_at`: broker time in microseconds. Raises UnreadableFeedback.
-    Whoever may write feedback could forge a tick: none moves what is in force here, which no fold of feedback needs.
     """
     if value is None or len(value) > LARGEST_BYTES:
         raise UnreadableFeedback("the record is empty or larger than 64 KB; publish one JSON object")
@@ -59,8 +60,9 @@ def read_feedback(value: bytes | None, codec: Codec, position: str, logged_at: i
         event = codec.decode(value)
     except UnknownEvent as error:
         raise UnreadableFeedback(str(error)) from None
-    if isinstance(event, ClockTicked):
-        return replace(event, control_offset=-1)
+    except Exception as error:
+        # Bytes chosen to break a decoder must not break the partition either.
+        raise UnreadableFeedback(f"the record cannot be decoded ({type(error).__name__})") from None
     if isinstance(event, AssignmentStarted):
         return event
     if not isinstance(event, FeedbackGiven):

@@ -7,8 +7,10 @@ snapshot, never from the group's commit.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from hashlib import sha256
+from typing import Any, Protocol
 
+import orjson
 import structlog
 from aiokafka.structs import RecordMetadata, TopicPartition
 from faust.types import TP, Message
@@ -17,8 +19,9 @@ from projections.fold import LogRecord
 from projections.judge import judge_budgets
 from projections.partition import FOLDS, PartitionProjection
 from schemas.codec import Codec
-from schemas.errors import LeaseLost, UnknownEvent
+from schemas.errors import LeaseLost, UnknownEvent, UnreadableFeedback
 from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event
+from schemas.feedback import read_feedback
 from schemas.state import Snapshot
 from streams.clock import BrokerClock
 from streams.control import ControlLog
@@ -45,6 +48,7 @@ class Delivered(Protocol):
 class Owned:
     """One partition of ours. `derived`: events not yet published. `paused`: why it stands still, else empty.
 
+    `letters`: dead letters not yet published, as key and value; a record read again after a crash has its letter twice.
     `judged`: ids of judgements not yet read back: judging again before would repeat them under new ids.
     """
 
@@ -53,6 +57,7 @@ class Owned:
     epoch: int
     projection: PartitionProjection
     derived: list[Event] = field(default_factory=list)
+    letters: list[tuple[bytes | None, bytes]] = field(default_factory=list)
     flushed: int = -1
     paused: str = ""
     judged: set[str] = field(default_factory=set)
@@ -147,9 +152,20 @@ class Projector:
         owned = self.owned.get(TP(message.topic, message.partition))
         if owned is None or owned.paused:
             return
+        logged_at = round(message.timestamp * 1000) * 1000
         try:
-            decoded = self._codec.decode(message.value)
+            if owned.kind == "feedback":
+                position = f"{message.topic}-{message.partition}-{message.offset}"
+                decoded: Any = read_feedback(message.value, self._codec, position, logged_at)
+            else:
+                decoded = self._codec.decode(message.value)
             assert isinstance(decoded, Event), message.offset
+        except UnreadableFeedback as error:
+            # Users write this topic: what is none of theirs to say must not stop the others' feedback.
+            owned.letters.append((message.key, _dead_letter(message, str(error))))
+            self.urgent.set()
+            event.ack()
+            return
         except UnknownEvent as error:
             owned.paused = str(error)
             log.error("partition paused", topic=message.topic, partition=message.partition, offset=message.offset,
@@ -157,13 +173,15 @@ class Projector:
             return
         if isinstance(decoded, ClockTicked):
             await self._control.reached(decoded.control_offset)
-        elif isinstance(decoded, AssignmentStarted) and message.offset > owned.epoch and decoded.role == "projector":
+        elif (
+            isinstance(decoded, AssignmentStarted) and message.offset > owned.epoch and decoded.role == "projector"
+            # A user could forge one there; the group and the epochs of snapshots hold without it.
+            and owned.kind != "feedback"
+        ):  # fmt: skip
             log.warning("partition lost", topic=message.topic, partition=message.partition, to=decoded.worker)
             del self.owned[owned.tp]
             return
-        record = LogRecord(
-            message.topic, message.partition, message.offset, round(message.timestamp * 1000) * 1000, decoded
-        )
+        record = LogRecord(message.topic, message.partition, message.offset, logged_at, decoded)
         owned.derived.extend(owned.projection.apply(record))
         owned.judged.discard(decoded.event_id)
         if isinstance(decoded, ClockTicked) and owned.kind == "transitions" and not owned.judged:
@@ -195,19 +213,24 @@ class Projector:
                 raise problem
 
     async def _flush(self, owned: Owned) -> None:
-        if not owned.caught_up or (owned.projection.covered == owned.flushed and not owned.derived):
+        moved = owned.projection.covered != owned.flushed or owned.derived or owned.letters
+        if not owned.caught_up or not moved:
             return
         # One synchronous moment: what is derived and what is snapshotted belong to the same offset.
         derived, owned.derived = owned.derived, []
+        letters, owned.letters = owned.letters, []
         *changed, cursor = owned.projection.flush(owned.epoch)
         covered = owned.projection.covered
         try:
             await acknowledged([await self._publish(event) for event in derived])
+            dead = self._topics.name("dead-letters")
+            await acknowledged([await self._producer.send(dead, value, key=key) for key, value in letters])
             await acknowledged([await self._put(owned, snapshot) for snapshot in changed])
             await acknowledged([await self._put(owned, cursor)])
         except LeaseLost:
             # The partition may stay ours: then all of it is written again.
             owned.derived[:0] = derived
+            owned.letters[:0] = letters
             for snapshot in changed:
                 owned.projection.touch(snapshot.kind, snapshot.subject)
             owned.flushed = -1
@@ -240,7 +263,10 @@ class Projector:
         """Write the passing of time into every partition of ours. Raises LeaseLost."""
         offset = self._control.current.offset
         futures = []
-        for tp in list(self.owned):
+        for tp, owned in list(self.owned.items()):
+            # Days of feedback end where they are read; and a tick there could as well be a user's.
+            if owned.kind == "feedback":
+                continue
             now = self._clock.now()
             event = ClockTicked(
                 event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{now}", occurred_at=now, worker=self._worker,
@@ -248,3 +274,12 @@ class Projector:
             )  # fmt: skip
             futures.append(await self._producer.emit(tp.topic, event, key="", partition=tp.partition))
         await acknowledged(futures)
+
+
+def _dead_letter(message: Any, reason: str) -> bytes:
+    """Where an unreadable record stands and why; never its bytes."""
+    value = message.value or b""
+    source = {"topic": message.topic, "partition": message.partition, "offset": message.offset}
+    return orjson.dumps({
+        "reason": reason, "source": source, "length": len(value), "hash": sha256(value).hexdigest(), "request_id": "",
+    })  # fmt: skip

@@ -12,8 +12,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from projections.fold import LogRecord
 from projections.partition import FOLDS, PartitionProjection
 from schemas.codec import Codec
-from schemas.errors import UnknownEvent
+from schemas.errors import UnknownEvent, UnreadableFeedback
 from schemas.events import Event
+from schemas.feedback import read_feedback
 from schemas.state import Cursor, Snapshot, encode_value
 from streams.codecs import codec_of
 from streams.control import ControlLog
@@ -219,17 +220,25 @@ async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, cod
         if record.offset >= end or partition.stopped:
             continue
         try:
-            partition.apply(_record(record, codec))
+            partition.apply(_record(record, codec, partition.kind))
+        except UnreadableFeedback:
+            # The projector passed it over too.
+            pass
         except UnknownEvent as error:
             partition.stopped = f"{_name(partition.tp)}: offset {record.offset}: {error}"
         count += 1
     return count
 
 
-def _record(record: ConsumerRecord, codec: Codec) -> LogRecord:
-    event = codec.decode(record.value or b"")
+def _record(record: ConsumerRecord, codec: Codec, kind: str) -> LogRecord:
+    logged_at = record.timestamp * 1000
+    if kind == "feedback":
+        position = f"{record.topic}-{record.partition}-{record.offset}"
+        event: Event | Snapshot = read_feedback(record.value, codec, position, logged_at)
+    else:
+        event = codec.decode(record.value or b"")
     assert isinstance(event, Event), record.offset
-    return LogRecord(record.topic, record.partition, record.offset, record.timestamp * 1000, event)
+    return LogRecord(record.topic, record.partition, record.offset, logged_at, event)
 
 
 async def _published(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> dict[tuple[str, int], list[Snapshot]]:

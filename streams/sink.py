@@ -17,6 +17,7 @@ from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, 
 from projections.clickhouse.writer import Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
+from schemas.feedback import read_feedback
 from streams.assignor import AllToOne
 from streams.fetching import pace
 from streams.settings import Settings
@@ -156,10 +157,13 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         """What the record says; what cannot be read becomes a row of `ingest_errors`, and the sink goes on."""
         kind = self._kinds[record.topic]
         try:
-            if record.value is None:
+            if record.value is None and kind == "state":
                 return Tombstone.parse(record.key.decode())
             if kind == "dead-letters":
                 return DeadLetter.parse(record.value, record.timestamp * 1000)
+            if kind == "feedback":
+                position = f"{record.topic}-{record.partition}-{record.offset}"
+                return read_feedback(record.value, self._codec, position, record.timestamp * 1000)
             return self._codec.decode(record.value)
         except Exception as error:
             # Anything may stand in a topic: named by class, for the text of an error may quote bytes.

@@ -136,7 +136,7 @@ async def _lag(settings: "Settings", view: "StateView") -> Rows:
     topics = topics_of(settings)
     groups = {
         "router": [topic.name for topic in topics.requests],
-        "projector": [topics.name(kind) for kind in EVENT_KINDS if kind != "decisions"],
+        "projector": [topics.name(kind) for kind in (*EVENT_KINDS, "feedback") if kind != "decisions"],
     }
     # The projector resumes from its cursors, never from its group's commits.
     cursors = {(s.topic, s.partition): s.offset + 1 for s in view.snapshots.values() if s.kind == "cursor"}

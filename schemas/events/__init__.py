@@ -56,6 +56,6 @@ __all__ = [
     "AttemptStarted", "AttemptSucceeded", "BudgetPeriodStarted", "BudgetSet", "BudgetThresholdCrossed",
     "CircuitClosed", "CircuitEvent", "CircuitForced", "CircuitHalfOpened", "CircuitOpened", "ClockTicked",
     "ConfigurationApplied", "CostEvent", "CostIncurred", "CostReserved", "DeploymentSwitched", "DerivedEvent", "Event",
-    "Exclusion", "FeedbackGiven", "PlanStep", "ProbeEvent", "ProbeFailed", "ProbeSucceeded", "RequestAccepted", "RequestCompleted",
-    "RequestDeduplicated", "RequestEvent", "RequestRejected", "RouteDecided", "StrategySet", "TopicsCreated",
+    "Exclusion", "FeedbackGiven", "PlanStep", "ProbeEvent", "ProbeFailed", "ProbeSucceeded", "RequestAccepted",
+    "RequestCompleted", "RequestDeduplicated", "RequestEvent", "RequestRejected", "RouteDecided", "StrategySet", "TopicsCreated",
 ]  # fmt: skip

@@ -53,13 +53,14 @@ def read_feedback(value: bytes | None, codec: Codec, position: str, logged_at: i
     """
     if value is None or len(value) > LARGEST_BYTES:
         raise UnreadableFeedback("the record is empty or larger than 64 KB; publish one JSON object")
-    document = _object(value)
-    if document is not None and "event" not in document:
-        return _event(document, position, logged_at)
+    if value.lstrip()[:1] == b"{":
+        document = _object(value)
+        if "event" not in document:
+            return _event(document, position, logged_at)
     try:
         event = codec.decode(value)
     except UnknownEvent as error:
-        raise UnreadableFeedback(str(error)) from None
+        raise UnreadableFeedback(f"{error}; see `turnout feedback --help`") from None
     except Exception as error:
         # Bytes chosen to break a decoder must not break the partition either.
         raise UnreadableFeedback(f"the record cannot be decoded ({type(error).__name__})") from None
@@ -72,16 +73,11 @@ def read_feedback(value: bytes | None, codec: Codec, position: str, logged_at: i
     return replace(checked, event_id=event.event_id, occurred_at=event.occurred_at, worker=event.worker)
 
 
-def _object(value: bytes) -> dict[str, Any] | None:
-    if value[:2] == b"\xc3\x01" or value[:1] == b"\x00":
-        return None
+def _object(value: bytes) -> dict[str, Any]:
     try:
-        found = orjson.loads(value)
+        return dict(orjson.loads(value))
     except orjson.JSONDecodeError:
         raise UnreadableFeedback("the record is no JSON object; see `turnout feedback --help`") from None
-    if not isinstance(found, dict):
-        raise UnreadableFeedback("the record is JSON but no object; see `turnout feedback --help`")
-    return found
 
 
 def _event(document: dict[str, Any], position: str, logged_at: int) -> FeedbackGiven:

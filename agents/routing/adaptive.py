@@ -8,7 +8,7 @@ import numpy as np
 
 from agents.routing.estimates import Column, Table
 from agents.routing.setting import Setting
-from agents.routing.utility import utility
+from agents.routing.utility import scaled, utility
 from agents.routing.view import Posterior
 
 DRAWS = 64
@@ -43,13 +43,20 @@ def believed(setting: Setting) -> tuple[Table, Table]:
     if setting.belief is not None:
         return setting.belief
     prior = utility(setting)
-    learned = setting.view.utilities
-    if not learned:
+    learned, ratios = setting.view.utilities, setting.pace.realised
+    if learned:
+        evidence = _evidence(setting, learned)
+        setting.belief = ((PRIOR_CALLS * prior + evidence.sums) / evidence.calls).astype("<f4"), evidence.spread
+        return setting.belief
+    if ratios is None:
         setting.belief = prior, np.full(len(prior), CALL_SPREAD / PRIOR_CALLS**0.5, dtype="<f4")
         return setting.belief
-    evidence = _evidence(setting, learned)
-    mean = (PRIOR_CALLS * prior + evidence.sums) / evidence.calls
-    setting.belief = mean.astype("<f4"), evidence.spread
+    # A call's utility depends on its size, so what calls came to is told relative to what was expected of them.
+    cost = (setting.pace.cost_in * setting.size_in + setting.pace.cost_out * ratios.length) * ratios.tries
+    realised = scaled(setting, cost, setting.ms * ratios.time, ratios.success)
+    total = PRIOR_CALLS + ratios.calls
+    mean = (PRIOR_CALLS * prior + ratios.calls * realised) / total
+    setting.belief = mean.astype("<f4"), (CALL_SPREAD / np.sqrt(total)).astype("<f4")
     return setting.belief
 
 
@@ -69,7 +76,7 @@ def _evidence(setting: Setting, learned: Mapping[tuple[str, str], Posterior]) ->
 
 def explored(setting: Setting, scores: Table, start: int, end: int) -> Explored | None:
     """None where nothing was learned for the task yet, or where exploring is not allowed."""
-    if not setting.view.utilities or not may_explore(setting) or end - start < 2:
+    if not knows_utilities(setting) or not may_explore(setting) or end - start < 2:
         return None
     spread = believed(setting)[1][start:end]
     size = end - start
@@ -78,6 +85,11 @@ def explored(setting: Setting, scores: Table, start: int, end: int) -> Explored 
     normals = table[offset : offset + DRAWS * size].reshape(DRAWS, size)
     wins = (scores[start:end] + spread * normals).argmax(axis=1)
     return Explored(start + int(wins[0]), np.bincount(wins, minlength=size) / DRAWS)
+
+
+def knows_utilities(setting: Setting) -> bool:
+    """Whether calls of the task were made and came to something."""
+    return bool(setting.view.utilities) or setting.pace.realised is not None
 
 
 def may_explore(setting: Setting) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from agents.routing.experience import Experience
 from agents.routing.learned import Learned
 from agents.routing.memo import by_identity
+from agents.routing.quality import Qualities
 from agents.routing.troubles import Troubles
 from schemas.catalog import FALLBACK_TIERS, Catalog
 from schemas.events import PlanStep
@@ -21,7 +23,7 @@ LOCAL = FALLBACK_TIERS.index("local")
 
 class Compiled:
     """Owns the tables of one catalog, and the memos that depend on it (`profiles`, `learned`,
-    `troubles`, and `calm` of filters.py).
+    `experience`, `qualities`, `troubles`, and `calm` of filters.py).
 
     `price_in`, `price_out`: nano-USD per million tokens. `group`: equal for replicas (prices stand at the model, so the
     same model in the same tier has the same price). `lane`: equal for the same provider with the same credential.
@@ -51,6 +53,8 @@ class Compiled:
         for position, model in enumerate(self.models):
             self.by_model.setdefault(model.id, []).append(position)
         self.learned = Learned(self.ids, self.limits)
+        self.experience = Experience(self.ids, [model.id for model in self.models])
+        self.qualities = Qualities(self.ids)
         self.steps = [PlanStep(name, FALLBACK_TIERS[tier]) for name, tier in zip(self.ids, self.tier, strict=True)]
         self.relaxed_steps = [PlanStep(name, FALLBACK_TIERS[EMERGENCY]) for name in self.ids]
         self.prices_in = np.array(self.price_in, dtype=np.float64)

@@ -65,14 +65,26 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     configuration = inforce.configuration
     catalog, defaults = compiled(configuration.catalog), defaults_of(configuration)
     task = task_of(request)
+    if catalog.qualities.refresh(view.quality, now):
+        # Quality is a part of every profile; feedback comes seldom.
+        catalog.profiles.clear()
     profile = profile_of(catalog, request, task)
     priority = priority_of(defaults, tenant, routing)
     budget = gate(budgets_of(inforce.budgets), catalog, tenant, view.spend, now, priority)
-    catalog.learned.refresh(view.health, now)
+    catalog.learned.refresh(view.health, now, view.learned)
+    catalog.experience.refresh(view.learned, now)
+    lengths = catalog.experience.lengths(task)
+    longest = lengths.p99 if lengths else None
     size_in = tokens_in(request)
     out = unavailable(catalog, view, budget.closed, now)
     misfits = unfit(
-        catalog, profile.capable, profile.smallest_window, request, size_in, (deadline_at - now) / MICROS_PER_MS
+        catalog,
+        profile.capable,
+        profile.smallest_window,
+        request,
+        size_in,
+        (deadline_at - now) / MICROS_PER_MS,
+        longest,
     )
     field = field_of(catalog, view, profile, out, misfits)
     if not field.members:
@@ -124,7 +136,7 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
         estimated_tokens_in=size_in,
         estimated_tokens_out=int(table[places[0], TOKENS_OUT]),
         reserve_nano_usd={
-            step.deployment: reserve(catalog, position[step.deployment], request, size_in) for step in plan
+            step.deployment: reserve(catalog, position[step.deployment], request, size_in, longest) for step in plan
         },
         turn_key=result.turn_key,
     )

@@ -1,12 +1,15 @@
 """What a request needs: tokens, the money to hold for a call; and the layout of the estimates in events."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from agents.routing.compiled import Compiled
 from schemas.requests import ChatRequest
+
+if TYPE_CHECKING:
+    from agents.routing.compiled import Compiled
 
 ESTIMATE_FIELDS = (
     "tokens_in", "tokens_out", "cost_nano_usd_per_success", "expected_ms",
@@ -47,13 +50,19 @@ def _inline_images(body: dict[str, Any]) -> list[int]:
     return lengths
 
 
-def reserve(compiled: Compiled, position: int, request: ChatRequest, size_in: int) -> int:
-    """Nano-USD to hold for a call: the input and the output's 99th percentile, cut at what caller and model allow."""
-    out = min(request.max_tokens or P99_TOKENS_OUT, P99_TOKENS_OUT, compiled.max_out[position])
+def reserve(
+    compiled: "Compiled", position: int, request: ChatRequest, size_in: int, longest: Sequence[int] | None = None
+) -> int:
+    """Nano-USD to hold for a call: the input and the output's 99th percentile, cut at what caller and model allow.
+
+    `longest`: the learned percentile by position, None where nothing was learned.
+    """
+    p99 = longest[position] if longest else P99_TOKENS_OUT
+    out = min(request.max_tokens or p99, p99, compiled.max_out[position])
     micro = compiled.price_in[position] * size_in + compiled.price_out[position] * out
     return -(-micro // MILLION)
 
 
-def tokens_needed(compiled: Compiled, position: int, request: ChatRequest, size_in: int) -> int:
+def tokens_needed(compiled: "Compiled", position: int, request: ChatRequest, size_in: int) -> int:
     """What must fit into the context: the input and the output asked for, or a usual one."""
     return size_in + min(request.max_tokens or MEAN_TOKENS_OUT, compiled.max_out[position])

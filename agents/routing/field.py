@@ -54,6 +54,7 @@ class Field:
         ]
         self.limited = bool(compiled.per_call[self.at].any())
         self.quality = np.array(profile.quality)[self.at]
+        self.quality_sd = [profile.quality_sd[position] for position in self.members]
         self.paces: dict[tuple[object, ...], Pace] = {}
         self.evidence: Any = None
         self.excluded = _excluded(compiled, profile, out, misfits, admitted)

@@ -1,7 +1,7 @@
 """Why a deployment is left out: what is wrong with it now (availability), and what it cannot do at all (capability)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -194,7 +194,7 @@ def _matches(patterns: list[str], provider: str, model: str, deployment: str) ->
 
 def unfit(
     compiled: Compiled, capable: list[int], smallest_window: int, request: ChatRequest, size_in: int,
-    remaining_ms: float,
+    remaining_ms: float, longest: Sequence[int] | None = None,
 ) -> dict[int, Reason]:  # fmt: skip
     """Capable positions that are too small, too dear or too slow for this very request. Never relaxed."""
     found: dict[int, Reason] = {}
@@ -203,7 +203,7 @@ def unfit(
         found.update((p, Reason.DEADLINE) for p in capable if facts[p].p95_ms > remaining_ms)
     if request.routing.max_cost_usd is not None:
         most = usd_to_nano(request.routing.max_cost_usd)
-        found.update((p, Reason.MAX_COST) for p in capable if reserve(compiled, p, request, size_in) > most)
+        found.update((p, Reason.MAX_COST) for p in capable if reserve(compiled, p, request, size_in, longest) > most)
     # Only a request that could be too long is measured against each window.
     if size_in + (request.max_tokens or 0) + 1_000 > smallest_window:
         for p in capable:

@@ -9,7 +9,8 @@ import numpy as np
 
 from schemas.catalog import Limits
 from schemas.histogram import value_of
-from schemas.state import HealthBucket, HealthState
+from schemas.spans import PACE_KEPT, PACE_SPAN
+from schemas.state import HealthBucket, HealthState, LearnedState, PaceBucket
 from schemas.units import MICROS_PER_S
 
 MINUTE = 60 * MICROS_PER_S
@@ -21,6 +22,8 @@ PRIOR_TIME_SPREAD = 0.5
 DECAY = tuple(0.5 ** (age / 5) for age in range(16))
 LOWER_BOUND_SDS = 1.645  # one-sided 95 %
 ENOUGH_FOR_P95 = 20
+# As health decays: five minutes halve it.
+PACE_DECAY = tuple(0.5**age for age in range(PACE_KEPT))
 # Fewer tokens an answer say little about the speed of a token.
 LEAST_TOKENS = 16.0
 UNHEALTHY_MINUTES, UNHEALTHY_FAILURES = 2, 10
@@ -58,24 +61,29 @@ class Learned:
         self._ids = ids
         self._limits = limits
         self._seen: list[HealthState | None] = [None] * size
+        self._streams: list[LearnedState | None] = [None] * size
         self._minute = -1
         self.version = 0
         unknown = facts_of(None, 0)
         self.facts = [unknown] * size
         self._spread_out()
 
-    def refresh(self, health: Mapping[str, HealthState], now: int) -> None:
+    def refresh(
+        self, health: Mapping[str, HealthState], now: int, learned: Mapping[str, LearnedState] | None = None
+    ) -> None:
         """Bring the facts up to `now` (microseconds)."""
         minute = now // MINUTE
         states = list(map(health.get, self._ids))
+        streams = list(map((learned or {}).get, self._ids))
         aged = minute != self._minute
         # Lists compare by identity first, so unchanged health costs one comparison each.
-        if not aged and states == self._seen:
+        if not aged and states == self._seen and streams == self._streams:
             return
-        for position, state in enumerate(states):
-            if state is not self._seen[position] or (aged and state is not None):
-                self.facts[position] = facts_of(state, minute)
-        self._seen, self._minute = states, minute
+        for position, (state, stream) in enumerate(zip(states, streams, strict=True)):
+            changed = state is not self._seen[position] or stream is not self._streams[position]
+            if changed or (aged and state is not None):
+                self.facts[position] = facts_of(state, minute, stream.paces if stream else ())
+        self._seen, self._streams, self._minute = states, streams, minute
         self._spread_out()
 
     def _spread_out(self) -> None:
@@ -108,8 +116,11 @@ def _room(limits: Limits, facts: Facts) -> float:
     return room
 
 
-def facts_of(state: HealthState | None, minute: int) -> Facts:
-    """What a deployment's last fifteen minutes say at `minute`; the prior alone when there are none."""
+def facts_of(state: HealthState | None, minute: int, paces: Sequence[PaceBucket] = ()) -> Facts:
+    """What a deployment's last fifteen minutes say at `minute`; the prior alone when there are none.
+
+    `paces`: of its streams, which tell the time of a token by itself; without them it is told from whole answers.
+    """
     good, bad = PRIOR_SUCCESSES, PRIOR_FAILURES
     latency: dict[int, float] = {}
     first: dict[int, float] = {}
@@ -142,6 +153,9 @@ def facts_of(state: HealthState | None, minute: int) -> Facts:
         whole = quantile(latency, 0.75)
         begun = min(whole, quantile(first, 0.75)) if first else min(whole, PRIOR_FIRST_MS)
         a_token = (whole - begun) / max(tokens_out / calls, LEAST_TOKENS)
+        streamed = _paced(paces, minute * MINUTE // PACE_SPAN)
+        if sum(streamed.values()) >= ENOUGH_FOR_P95:
+            a_token = quantile(streamed, 0.75)
         first_ms = (PRIOR_CALLS * PRIOR_FIRST_MS + calls * begun) / (PRIOR_CALLS + calls)
         token_ms = (PRIOR_CALLS * PRIOR_TOKEN_MS + calls * a_token) / (PRIOR_CALLS + calls)
     values = (
@@ -155,6 +169,16 @@ def facts_of(state: HealthState | None, minute: int) -> Facts:
         this_minute.succeeded + this_minute.failed, this_minute.tokens_in + this_minute.tokens_out,
         late_good == 0 and late_bad >= UNHEALTHY_FAILURES,
     )  # fmt: skip
+
+
+def _paced(paces: Sequence[PaceBucket], span: int) -> dict[int, float]:
+    """Decayed counts of milliseconds a token."""
+    sums: dict[int, float] = {}
+    for bucket in paces:
+        age = max(0, span - bucket.span)
+        if age < PACE_KEPT:
+            _add(sums, bucket.token, PACE_DECAY[age])
+    return sums
 
 
 def quantile(histogram: Mapping[int, float], q: float) -> float:

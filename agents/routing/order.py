@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from agents.routing.adaptive import may_explore
+from agents.routing.adaptive import knows_utilities, may_explore
 from agents.routing.balancers import BALANCERS
 from agents.routing.choice import Choice
 from agents.routing.confidence import RIVALS, confidence
@@ -115,7 +115,7 @@ def _explored(setting: Setting, winner: int, best: int, share: float) -> str:
 
 
 def _not_explored(setting: Setting) -> str:
-    if not setting.view.utilities:
+    if not knows_utilities(setting):
         return f"adaptive: nothing learned about {setting.task} yet, estimates used as priors"
     if not may_explore(setting):
         return "adaptive: exploring is not allowed here, the highest mean was taken"

@@ -19,6 +19,8 @@ from agents.routing.estimates import (
     Column,
     Table,
 )
+from agents.routing.evidence import Ratios, ratios
+from agents.routing.experience import Realised
 
 
 class Pace:
@@ -27,10 +29,12 @@ class Pace:
     Cost of a request is `cost_in` x tokens in + `cost_out`, nano-USD a success; `ms` to the last token at p75 without
     a queue, and `ms_busy` what a call under way adds; `requests_free`, `tokens_free`: the share left of this minute's
     limits. `speeds`: success / time; `orders`, `sums`: memos of strategies and utilities. Lists are the
-    float32 columns.
+    float32 columns. `realised`: what calls of the task came to against these estimates, None where none was made.
     """
 
-    def __init__(self, compiled: Compiled, at: Any, quality: Column, wanted: Any, factors: Any) -> None:
+    def __init__(
+        self, compiled: Compiled, at: Any, quality: Column, wanted: Any, factors: Any, realised: Realised | None = None
+    ) -> None:
         learned = compiled.learned
         wanted = np.minimum(wanted, np.array(compiled.max_out)[at])
         success = learned.success[at]
@@ -59,6 +63,10 @@ class Pace:
         self.speeds = [fact.success / max(time, 1e-9) for fact, time in zip(facts, self.times, strict=True)]
         self.orders: dict[object, Sequence[int]] = {}
         self.sums: dict[object, Any] = {}
+        self.realised: Ratios | None = None
+        if realised is not None:
+            first, token = learned.first_ms[at], learned.token_ms[at]
+            self.realised = ratios(realised, at, success, first, token, wanted)
 
     def estimates(self, size_in: int, loads: Column | None) -> Table:
         """The table of a request. `loads`: calls under way by place."""

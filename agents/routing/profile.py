@@ -20,7 +20,7 @@ class Profile:
     """`capable`: positions that could serve the shape; `wanted`: those of them that meet every preference too.
 
     `hard`: position -> what rules it out; `soft`: position -> the preferences it misses. `block`: by position, lower is
-    tried first: what was asked for by name, then by fallback tier. `quality`: by position, for the task.
+    tried first: what was asked for by name, then by fallback tier. `quality`, `quality_sd`: by position, for the task.
     `excluded`: the exclusions of everything outside `wanted`, in the order of the catalog. `fields`: the memo of field.py.
     """
 
@@ -30,6 +30,7 @@ class Profile:
     soft: dict[int, tuple[Reason, ...]]
     block: list[int]
     quality: list[float]
+    quality_sd: list[float]
     excluded: tuple[Exclusion, ...]
     smallest_window: int
     fields: dict[Any, Any]
@@ -54,7 +55,10 @@ def profile_of(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
 
 def _make(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
     block = _blocks(compiled, request)
-    quality = [_quality(model, task) for model in compiled.models]
+    believed = [
+        compiled.qualities.of(position, task, _quality(model, task)) for position, model in enumerate(compiled.models)
+    ]
+    quality, quality_sd = [mean for mean, _ in believed], [sd for _, sd in believed]
     hard: dict[int, Reason] = {}
     soft: dict[int, tuple[Reason, ...]] = {}
     for position in range(len(compiled.ids)):
@@ -70,7 +74,7 @@ def _make(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
     excluded = [Exclusion(compiled.index[position], reason.value, 0) for position, reason in hard.items()]
     excluded += [Exclusion(compiled.index[position], missed[0].value, 0) for position, missed in soft.items()]
     return Profile(
-        capable, [position for position in capable if position not in soft], hard, soft, block, quality,
+        capable, [position for position in capable if position not in soft], hard, soft, block, quality, quality_sd,
         tuple(sorted(excluded, key=lambda exclusion: exclusion.index)),
         min((compiled.window[position] for position in capable), default=0), {},
     )  # fmt: skip

@@ -22,7 +22,7 @@ class Setting:
     """`table`: float32 (places, ESTIMATE_FIELDS); `cost`, `ms`: its columns. `flying`: calls under way by place, `loads` the same
     as an array; neither before one is asked for.
 
-    `target_ms`: the promise that times are measured by. `weights`: of the utilities, they sum to 1.
+    `target_ms`: the promise that times are measured by. `weights`: of the utilities, they sum to 1. `size_in`: tokens.
     `belief`: memo of adaptive.py.
     """
 
@@ -36,6 +36,7 @@ class Setting:
     view: RoutingView
     request: ChatRequest
     task: str
+    size_in: int
     seed: int
     target_ms: float
     weights: Mapping[str, float]
@@ -73,7 +74,10 @@ def setting_of(
 ) -> Setting:  # fmt: skip
     """The estimates of a request over a field. `factors`: current price over list price, by deployment id."""
     most = request.max_tokens
-    key: tuple[object, ...] = (compiled.learned.version, most if most and most < MEAN_TOKENS_OUT else 0)
+    told = compiled.experience.lengths(task)
+    longest = told.longest if told else MEAN_TOKENS_OUT
+    versions = compiled.learned.version, compiled.experience.version
+    key: tuple[object, ...] = (*versions, most if most and most < longest else 0)
     wanted: object = min(most, MEAN_TOKENS_OUT) if most else MEAN_TOKENS_OUT
     if view.tokens_out:
         lengths = [view.tokens_out.get((task, group[0]), MEAN_TOKENS_OUT) for group in field.group]
@@ -87,7 +91,11 @@ def setting_of(
     if pace is None:
         if len(field.paces) >= PACES_KEPT:
             field.paces.clear()
-        pace = Pace(compiled, field.at, field.quality, wanted, 1.0 if priced is None else np.array(priced))
+        if told is not None and not view.tokens_out:
+            wanted = np.minimum(told.mean[field.at], most or np.inf)
+        factor = 1.0 if priced is None else np.array(priced)
+        realised = compiled.experience.realised(task)
+        pace = Pace(compiled, field.at, field.quality, wanted, factor, realised)
         field.paces[key] = pace
     flying = loads = None
     if field.limited and view.in_flight:
@@ -95,6 +103,6 @@ def setting_of(
         loads = _array(flying)
     table = pace.estimates(size_in, loads)
     return Setting(
-        compiled, field, pace, table, table[:, COST], table[:, MS], flying, view, request, task, seed, target_ms,
-        weights, loads,
+        compiled, field, pace, table, table[:, COST], table[:, MS], flying, view, request, task, size_in, seed,
+        target_ms, weights, loads,
     )  # fmt: skip

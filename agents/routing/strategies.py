@@ -9,7 +9,7 @@ import numpy as np
 from agents.routing.adaptive import Explored, believed, explored
 from agents.routing.estimates import Table
 from agents.routing.setting import Setting
-from agents.routing.utility import LENGTH_SPREAD, QUALITY_SPREAD, utility, utility_spreads
+from agents.routing.utility import LENGTH_SPREAD, utility, utility_spreads
 
 COST_TIE = 0.02
 QUALITY_TIE = 0.01
@@ -105,7 +105,9 @@ STRATEGIES: dict[str, Strategy] = {
     "cost": Strategy(lambda setting: -setting.cost, by_cost, cost_spreads),
     "speed": Strategy(lambda setting: -setting.ms, by_score, time_spreads),
     "quality": Strategy(
-        lambda setting: setting.pace.quality, by_quality, lambda setting, places: [QUALITY_SPREAD] * len(places)
+        lambda setting: setting.pace.quality,
+        by_quality,
+        lambda setting, places: [setting.field.quality_sd[k] for k in places],
     ),
     "reliability": Strategy(
         lambda setting: setting.pace.lower,

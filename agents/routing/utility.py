@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,32 +16,39 @@ TARGET_MS = 5_000.0
 """The time that counts 0.5 where no SLA names one."""
 # How far the length of a model's answers lies from the common prior, one standard deviation, relative.
 LENGTH_SPREAD = 0.2
-# A profile's quality that no feedback has confirmed.
-QUALITY_SPREAD = 0.1
 # budget_aware has new weights with every call that is paid.
 SUMS_KEPT = 8
 
 
 def utility(setting: Setting) -> Table:
     """Sum of weight x utility by place: log cost, time against the target, quality, success, free capacity."""
-    weights, pace = setting.weights, setting.pace
+    return _scaled(setting, setting.cost, setting.ms, setting.pace.success, setting.pace.sums)
+
+
+def scaled(setting: Setting, cost: Any, ms: Any, success: Any) -> Table:
+    """The utility by place of these costs (nano-USD a success), times and success shares instead of the estimates."""
+    return _scaled(setting, cost, ms, success, {})
+
+
+def _scaled(setting: Setting, cost: Any, ms: Any, success: Any, sums: dict[object, Any]) -> Table:
+    """`sums`: memo of what no request changes, for a pace and its success shares: 8 of 20 us."""
+    weights = setting.weights
     cost_weight = weights.get("cost", 0.0)
-    # What no request changes is summed once for a pace and its weights: 8 of 20 us.
     key = ("utility", *weights.items())
-    total = pace.sums.get(key)
+    total = sums.get(key)
     if total is None:
-        if len(pace.sums) >= SUMS_KEPT:
-            pace.sums.clear()
-        total = pace.sums[key] = (
+        if len(sums) >= SUMS_KEPT:
+            sums.clear()
+        total = sums[key] = (
             cost_weight * (0.5 + math.log10(REFERENCE_NANO_USD) / DECADES)
-            + weights.get("quality", 0.0) * pace.quality.astype(np.float64)
-            + weights.get("reliability", 0.0) * pace.success
+            + weights.get("quality", 0.0) * setting.pace.quality.astype(np.float64)
+            + weights.get("reliability", 0.0) * success
         )
     if cost_weight:
         # Nothing is cheaper than a nano-USD: what is free has a utility too.
-        total = total - np.log10(np.maximum(setting.cost, 1.0)) * (cost_weight / DECADES)
+        total = total - np.log10(np.maximum(cost, 1.0)) * (cost_weight / DECADES)
     if weight := weights.get("speed", 0.0):
-        total = total + weight / (1 + setting.ms / np.float64(setting.target_ms))
+        total = total + weight / (1 + ms / np.float64(setting.target_ms))
     if weight := weights.get("load", 0.0):
         total = total + weight * setting.free()
     table: Table = total.astype("<f4")
@@ -51,7 +59,7 @@ def utility_spreads(setting: Setting, places: Sequence[int]) -> list[float]:
     """One standard deviation of the utility at each of the places."""
     get, facts, ms, target_ms = setting.weights.get, setting.pace.facts, setting.ms, setting.target_ms
     cost, speed, reliability = get("cost", 0.0) / (DECADES * math.log(10)), get("speed", 0.0), get("reliability", 0.0)
-    quality = get("quality", 0.0) * QUALITY_SPREAD
+    quality, quality_sd = get("quality", 0.0), setting.field.quality_sd
     spreads = []
     for k in places:
         fact = facts[k]
@@ -60,5 +68,5 @@ def utility_spreads(setting: Setting, places: Sequence[int]) -> list[float]:
         if speed:
             late = ms.item(k) / target_ms
             wait = speed * late * fact.time_spread / (1 + late) ** 2
-        spreads.append(math.hypot(spend, wait, quality, reliability * fact.success_sd))
+        spreads.append(math.hypot(spend, wait, quality * quality_sd[k], reliability * fact.success_sd))
     return spreads

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from schemas.inforce import InForce
 from schemas.policy import Period
-from schemas.state import CircuitState, HealthState
+from schemas.state import CircuitState, HealthState, LearnedState, QualityState
 
 
 class Spend(Protocol):
@@ -32,8 +32,10 @@ class RoutingView:
     `tried`: what this request has tried already. `trials`: half-open deployments with a trial of this worker under way.
 
     Without one of the rest, decisions go by its prior. `turns`: by Decision.turn_key, decisions so far with that key
-    (prior: `turn`). `workers`: alive, this one included. `utilities`: by (task, deployment) (prior: the estimates).
-    `tokens_out`: mean length of answers by (task, model) (300). `tokens_in_flight`: estimated, of the calls under way
+    (prior: `turn`). `workers`: alive, this one included. `learned`: what calls came to (prior: the estimates).
+    `quality`: feedback, all partitions merged (prior: the profile). `utilities` by (task, deployment) and `tokens_out`,
+    mean length of answers by (task, model), take the place of what `learned` says.
+    `tokens_in_flight`: estimated, of the calls under way
     (none). `response_ms`: peak EWMA (health's time). `price_factors`: price now over list price (1).
     `forecast`: calls a minute expected in this hour (none). `explore`: whether the policy lets `adaptive` explore.
     """
@@ -50,6 +52,8 @@ class RoutingView:
     trials: frozenset[str] | set[str] = frozenset()
     turns: Mapping[str, int] | None = None
     workers: int = 1
+    learned: Mapping[str, LearnedState] | None = None
+    quality: Mapping[str, QualityState] | None = None
     utilities: Mapping[tuple[str, str], Posterior] | None = None
     tokens_out: Mapping[tuple[str, str], float] | None = None
     tokens_in_flight: Mapping[str, int] | None = None

@@ -45,7 +45,7 @@ class Logs:
     def __init__(self, world: Any) -> None:
         self.world = world
         self.events: dict[str, list[tuple[Record, Any]]] = {}
-        for kind in ("decisions", "attempts", "costs", "transitions", "state", "control"):
+        for kind in ("decisions", "attempts", "costs", "transitions", "feedback", "state", "control"):
             self.events[kind] = [
                 (record, world.codec.decode(record.value))
                 for (topic, _), log in sorted(world.broker.logs.items())

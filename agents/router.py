@@ -26,7 +26,7 @@ from schemas.events import RequestAccepted, RequestCompleted, RequestDeduplicate
 from schemas.inforce import InForce
 from schemas.requests import ChatRequest, parse_request
 from schemas.responses import chat_response, error_response
-from schemas.state import CircuitState, HealthState
+from schemas.state import CircuitState, HealthState, LearnedState, QualityState
 from schemas.units import MICROS_PER_MS, nano_to_usd
 
 log = structlog.get_logger()
@@ -40,6 +40,8 @@ class Knowledge:
     circuits: Mapping[str, CircuitState]
     health: Mapping[str, HealthState]
     spend: Any
+    learned: Mapping[str, LearnedState] = field(default_factory=dict)
+    quality: Mapping[str, QualityState] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -154,6 +156,8 @@ class Router:
             trials=live.trials,
             turns=live.turns,
             workers=live.workers,
+            learned=self.knowledge.learned,
+            quality=self.knowledge.quality,
         )
         live.turn += 1
         seed = self.rng.getrandbits(63)

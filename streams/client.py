@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLarg
 
 from schemas.chat_avro import decode_response
 from schemas.errors import OperationError
+from schemas.feedback import feedback_document
 from schemas.ids import DEFAULT_TENANT
 from streams.answers import DEDUP_WINDOW_MS, Chunk, ChunkOrder, Sent, first_answer, header_of
 from streams.reader import group_less, partitions_of, read_to_end
@@ -123,6 +124,20 @@ class TurnoutClient:
         """Send and wait for the final answer. Raises OperationError on a timeout."""
         name = await self.send(body, key=key, request_id=request_id, headers=headers, topic=topic)
         return await self.answer(name, timeout_s, topic=topic)
+
+    async def feedback(self, answer: dict[str, Any], score: float, *, given_by: str = "", source: str = "") -> None:
+        """Say how good an answer was, from 0 (useless) to 1 (right); returns once the broker has it.
+
+        `given_by`: a person or a grader, whose first score of a request counts. `source`: topic-partition-offset of the
+        request, where it is known. Raises ConfigurationError for an error answer or another score, OperationError.
+        """
+        document = feedback_document(answer, score, given_by, source)
+        assert self._producer is not None, "use `async with TurnoutClient(...)`"
+        key = document["request_id"].encode()
+        try:
+            await self._producer.send_and_wait(f"{self._prefix}feedback", orjson.dumps(document), key=key)
+        except KafkaError as error:
+            raise OperationError(f"The feedback could not be published ({type(error).__name__}); try again.") from None
 
     async def stream(
         self, body: dict[str, Any], *, timeout_s: float = 120.0, key: str | None = None, request_id: str | None = None,

@@ -1,4 +1,4 @@
-"""The state view: what every worker knows of circuits, health, money and the other workers' loads.
+"""The state view: what every worker knows of circuits, health, money, what was learned, and the other workers' loads.
 
 Fed by llm.state, which every process reads whole, without a group. The mappings are live: agents read them in place.
 """
@@ -10,8 +10,17 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import Codec
-from schemas.merge import SpendTotals, merge_health
-from schemas.state import BudgetState, CircuitState, HealthState, Snapshot, WorkerLoad, decode_value
+from schemas.merge import SpendTotals, merge_health, merge_quality
+from schemas.state import (
+    BudgetState,
+    CircuitState,
+    HealthState,
+    LearnedState,
+    QualityState,
+    Snapshot,
+    WorkerLoad,
+    decode_value,
+)
 from streams.reader import partitions_of
 
 LOAD_LIFE_US = 3_000_000
@@ -24,11 +33,14 @@ class StateView:
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     circuits: dict[str, CircuitState] = field(default_factory=dict)
     health: dict[str, HealthState] = field(default_factory=dict)
+    learned: dict[str, LearnedState] = field(default_factory=dict)
+    quality: dict[str, QualityState] = field(default_factory=dict)
     spend: SpendTotals = field(default_factory=SpendTotals)
     budgets: dict[str, BudgetState] = field(default_factory=dict)
     loads: dict[str, WorkerLoad] = field(default_factory=dict)
     on_stale: Callable[[Snapshot], None] | None = None
     _health_parts: dict[str, dict[int, HealthState]] = field(default_factory=dict)
+    _quality_parts: dict[str, dict[int, QualityState]] = field(default_factory=dict)
 
     def put(self, snapshot: Snapshot) -> None:
         """The next snapshot. One of a lower (epoch, offset) than what is known is a zombie's: its owner rewrites it."""
@@ -46,6 +58,13 @@ class StateView:
                 parts = self._health_parts.setdefault(subject, {})
                 parts[snapshot.partition] = decode_value("health", snapshot.value)
                 self.health[subject] = merge_health(parts.values()) if len(parts) > 1 else next(iter(parts.values()))
+            case "learned":
+                # Keyed by deployment, so it stands in one partition.
+                self.learned[subject] = decode_value("learned", snapshot.value)
+            case "quality":
+                scores = self._quality_parts.setdefault(subject, {})
+                scores[snapshot.partition] = decode_value("quality", snapshot.value)
+                self.quality[subject] = merge_quality(scores.values())
             case "spend":
                 self.spend.put(subject, snapshot.partition, decode_value("spend", snapshot.value))
             case "budget":

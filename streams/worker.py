@@ -1,7 +1,7 @@
 """A worker: the router and the projector, each a Faust app with a consumer group of its own, on one page.
 
 llm.requests* --> router --> llm.decisions, llm.attempts, llm.costs, llm.responses*, llm.dead-letters
-llm.attempts, llm.costs, llm.transitions --> projector --> llm.state, llm.transitions, llm.costs
+llm.attempts, llm.costs, llm.transitions, llm.feedback --> projector --> llm.state, llm.transitions, llm.costs
 llm.control, llm.state --> both, whole and without a group
 """
 
@@ -144,7 +144,10 @@ class Worker:
         router = Router(
             log=event_log, clock=self.clock, claims=claims, live=self.live, rng=self.rng, worker=self.name,
             attempts=Attempts(event_log, self.clock, self.caller, self.live, self.view.circuits, self.rng),
-            knowledge=Knowledge(lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend),
+            knowledge=Knowledge(
+                lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend, self.view.learned,
+                self.view.quality,
+            ),
             max_request_bytes=worker.max_request_bytes, read=request_reader(self._codec.registry_ids),
         )  # fmt: skip
         tasks = RequestTasks(router, self.topics, worker.max_in_flight, self._fail)

@@ -17,6 +17,7 @@ from infra.cli.apply import apply
 from infra.cli.check import check
 from infra.cli.demo import demo
 from infra.cli.explain import explain
+from infra.cli.feedback import feedback
 from infra.cli.options import quiet_logs, say
 from infra.cli.replay import replay
 from infra.cli.send import send
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "check": check,
     "apply": apply,
     "send": send,
+    "feedback": feedback,
     "tail": tail,
     "sql": sql,
     "explain": explain,

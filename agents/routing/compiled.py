@@ -53,7 +53,7 @@ class Compiled:
         for position, model in enumerate(self.models):
             self.by_model.setdefault(model.id, []).append(position)
         self.learned = Learned(self.ids, self.limits)
-        self.experience = Experience(self.ids, [model.id for model in self.models])
+        self.experience = Experience([model.id for model in self.models])
         self.qualities = Qualities(self.ids)
         self.steps = [PlanStep(name, FALLBACK_TIERS[tier]) for name, tier in zip(self.ids, self.tier, strict=True)]
         self.relaxed_steps = [PlanStep(name, FALLBACK_TIERS[EMERGENCY]) for name in self.ids]

@@ -72,7 +72,7 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     priority = priority_of(defaults, tenant, routing)
     budget = gate(budgets_of(inforce.budgets), catalog, tenant, view.spend, now, priority)
     catalog.learned.refresh(view.health, now, view.learned)
-    catalog.experience.refresh(view.learned, now)
+    catalog.experience.refresh(catalog.learned.streams, now)
     lengths = catalog.experience.lengths(task)
     longest = lengths.p99 if lengths else None
     size_in = tokens_in(request)

@@ -47,17 +47,16 @@ class Experience:
     `version` counts the changes. Tables are made at the first question about a task.
     """
 
-    def __init__(self, ids: Sequence[str], models: Sequence[str]) -> None:
-        self._ids, self._models = ids, models
-        self._seen: list[LearnedState | None] = [None] * len(ids)
+    def __init__(self, models: Sequence[str]) -> None:
+        self._models = models
+        self._seen: list[LearnedState | None] = [None] * len(models)
         self._span = -1
         self.version = 0
         self._lengths: dict[str, Lengths | None] = {}
         self._realised: dict[str, Realised | None] = {}
 
-    def refresh(self, learned: Mapping[str, LearnedState] | None, now: int) -> None:
-        """Bring the tables up to `now` (microseconds)."""
-        states = list(map((learned or {}).get, self._ids))
+    def refresh(self, states: list[LearnedState | None], now: int) -> None:
+        """Bring the tables up to `now` (microseconds). `states`: by position."""
         span = now // CALLS_SPAN
         # Lists compare by identity first, so what did not change costs one comparison each.
         if span == self._span and states == self._seen:

@@ -51,7 +51,7 @@ class Facts(NamedTuple):
 class Learned:
     """Owns the facts of all positions of a catalog. `refresh` reads only health that is another object.
 
-    `version` counts the changes.
+    `version` counts the changes; `streams`: what `learned` held by position.
 
     `room`: (position, id, calls in flight from which on a limit is reached) of deployments that have limits.
     """
@@ -61,7 +61,8 @@ class Learned:
         self._ids = ids
         self._limits = limits
         self._seen: list[HealthState | None] = [None] * size
-        self._streams: list[LearnedState | None] = [None] * size
+        self._nothing: list[LearnedState | None] = [None] * size
+        self.streams = self._nothing
         self._minute = -1
         self.version = 0
         unknown = facts_of(None, 0)
@@ -74,16 +75,16 @@ class Learned:
         """Bring the facts up to `now` (microseconds)."""
         minute = now // MINUTE
         states = list(map(health.get, self._ids))
-        streams = list(map((learned or {}).get, self._ids))
+        streams = list(map(learned.get, self._ids)) if learned else self._nothing
         aged = minute != self._minute
         # Lists compare by identity first, so unchanged health costs one comparison each.
-        if not aged and states == self._seen and streams == self._streams:
+        if not aged and states == self._seen and streams == self.streams:
             return
         for position, (state, stream) in enumerate(zip(states, streams, strict=True)):
-            changed = state is not self._seen[position] or stream is not self._streams[position]
+            changed = state is not self._seen[position] or stream is not self.streams[position]
             if changed or (aged and state is not None):
                 self.facts[position] = facts_of(state, minute, stream.paces if stream else ())
-        self._seen, self._streams, self._minute = states, streams, minute
+        self._seen, self.streams, self._minute = states, streams, minute
         self._spread_out()
 
     def _spread_out(self) -> None:

@@ -19,13 +19,14 @@ class Qualities:
 
     def __init__(self, ids: Sequence[str]) -> None:
         self._ids = ids
-        self._seen: list[QualityState | None] = [None] * len(ids)
+        self._nothing: list[QualityState | None] = [None] * len(ids)
+        self._seen = self._nothing
         self._day = -1
 
     def refresh(self, quality: Mapping[str, QualityState] | None, now: int) -> bool:
         """Bring it up to `now` (microseconds)."""
         day = now // SCORES_SPAN
-        states = list(map((quality or {}).get, self._ids))
+        states = list(map(quality.get, self._ids)) if quality else self._nothing
         if day == self._day and states == self._seen:
             return False
         self._seen, self._day = states, day

@@ -108,6 +108,6 @@ async def _publish_by_hand(kafka: EmbeddedKafka, topic: str) -> None:
     await producer.start()
     try:
         for value in (b"junk", None, Codec().encode(ticked(10**9)), orjson.dumps(document)):
-            await producer.send_and_wait(topic, value, partition=0)
+            await producer.send_and_wait(topic, value, key=b"by hand", partition=0)
     finally:
         await producer.stop()

@@ -1,0 +1,232 @@
+"""`python -m infra.bench.folds`: events a second that one process folds, and whether a resumed fold comes to the same.
+
+The logs are seeded: many calls of a second to 40 deployments with failures, outages, probes and ticks; reservations and
+charges of 50 tenants, some of which expire. Folding alone is timed, flushes of snapshots every half second of the log
+included; decoding has a figure of its own, for a projector does both.
+"""
+
+import argparse
+import gc
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from infra.bench.marks import machine_ms
+from projections.circuit import CircuitFold
+from projections.fold import LogRecord
+from projections.health import HealthFold
+from projections.partition import Fold, PartitionProjection
+from projections.spend import SpendFold
+from schemas.codec import Codec
+from schemas.events import (
+    AttemptFailed,
+    AttemptStarted,
+    AttemptSucceeded,
+    ClockTicked,
+    CostIncurred,
+    CostReserved,
+    Event,
+    ProbeFailed,
+    ProbeSucceeded,
+)
+from schemas.ids import Source
+from schemas.inforce import InForce
+from schemas.state import Snapshot, encode_value
+from schemas.units import MICROS_PER_S
+
+START = 1_790_000_000 * MICROS_PER_S
+EVENTS_PER_S = 2_000
+"""How dense the log is in broker time: what one partition of a busy cluster carries."""
+TICK_EVERY = 5 * EVENTS_PER_S
+FLUSH_EVERY = EVENTS_PER_S // 2
+ROUNDS = 3
+DEPLOYMENTS = tuple(f"deployment-{number}" for number in range(40))
+TENANTS = tuple(f"tenant-{number}" for number in range(50))
+PROVIDERS = ("openai", "anthropic", "google", "local")
+
+
+def placed(topic: str, count: int, event_at: Callable[[int, int], Event]) -> list[LogRecord]:
+    """`count` records of partition 0, a tick at every fifth second of broker time."""
+    records = []
+    for offset in range(count):
+        now = START + offset * MICROS_PER_S // EVENTS_PER_S
+        event = ticked(topic, now) if offset % TICK_EVERY == TICK_EVERY - 1 else event_at(offset, now)
+        records.append(LogRecord(topic, 0, offset, now, event))
+    return records
+
+
+def ticked(topic: str, now: int) -> ClockTicked:
+    return ClockTicked(event_id=f"w/{now}", occurred_at=now, worker="w", topic=topic, partition=0, control_offset=-1)
+
+
+def of_request(number: int, now: int) -> dict[str, object]:
+    return {
+        "event_id": f"llm.requests-0-{number}/1/a", "occurred_at": now, "worker": "worker-1", "run": 1,
+        "source": Source("llm.requests", number % 8, number), "request_id": f"request-{number}",
+        "tenant": TENANTS[number % len(TENANTS)], "trace_id": "", "accepted_at": now,
+    }  # fmt: skip
+
+
+def attempts(count: int, seed: int = 7) -> list[LogRecord]:
+    """Half of the records start a call, the others end one: 3 % fail, a deployment in outage fails always."""
+    chance = random.Random(seed)
+    down: dict[str, int] = {}
+
+    def event_at(offset: int, now: int) -> Event:
+        deployment = chance.choice(DEPLOYMENTS)
+        provider = PROVIDERS[hash_of(deployment) % len(PROVIDERS)]
+        if chance.random() < 20 / EVENTS_PER_S / 10:
+            down[deployment] = now + 20 * MICROS_PER_S
+        failing = down.get(deployment, 0) > now
+        # The circuit's epoch moves with its transitions; a high one is never too old.
+        probe = {
+            "event_id": f"p{offset}", "occurred_at": now, "worker": "w", "deployment": deployment, "provider": provider,
+            "circuit_epoch": 1_000_000, "latency_ms": 80.0, "http_status": 200, "jitter": chance.uniform(-1, 1),
+        }  # fmt: skip
+        if chance.random() < 0.02:
+            return ProbeFailed(**probe, failure="connect") if failing else ProbeSucceeded(**probe)
+        call = of_request(offset // 2, now) | {
+            "number": 1, "deployment": deployment, "provider": provider, "model": f"model-{provider}", "tier": "primary",
+            "circuit_epoch": 1_000_000, "trial": True,
+        }  # fmt: skip
+        if offset % 2:
+            return AttemptStarted(**call, deadline_at=now + 60 * MICROS_PER_S)  # type: ignore[arg-type]
+        latency = chance.lognormvariate(6, 0.5)
+        if failing or chance.random() < 0.03:
+            return AttemptFailed(
+                **call, task="code", failure="server_error", http_status=500, latency_ms=latency, retry_after_ms=0,  # type: ignore[arg-type]
+                next_action="other", counts_toward_circuit=True, billed="no", provider_code="", provider_request_id="",
+                jitter=chance.uniform(-1, 1),
+            )  # fmt: skip
+        return AttemptSucceeded(
+            **call, task="code", http_status=200, latency_ms=latency, first_token_ms=latency / 4, tokens_in=300,  # type: ignore[arg-type]
+            tokens_out=200, tokens_cached=0, tokens_cache_write=0, tokens_reasoning=0, finish_reason="stop",
+            provider_request_id="",
+        )  # fmt: skip
+
+    return placed("llm.attempts", count, event_at)
+
+
+def costs(count: int, seed: int = 7) -> list[LogRecord]:
+    """A reservation and the charge that settles it one second later; one in 500 is never settled and expires."""
+    chance = random.Random(seed)
+    open_calls: list[dict[str, object]] = []
+
+    def event_at(offset: int, now: int) -> Event:
+        if offset % 2 and len(open_calls) > EVENTS_PER_S // 2:
+            call = open_calls.pop(chance.randrange(100))
+            if chance.random() >= 0.002:
+                return CostIncurred(
+                    **call, certainty="certain", tokens_in=300, tokens_out=200, tokens_cached=0, tokens_cache_write=0,  # type: ignore[arg-type]
+                    tokens_reasoning=0, price_version="2026-09",
+                )  # fmt: skip
+        deployment = chance.choice(DEPLOYMENTS)
+        provider = PROVIDERS[hash_of(deployment) % len(PROVIDERS)]
+        call = of_request(offset, now) | {
+            "cost_id": f"llm.requests-0-{offset}/1/1", "number": 1, "nano_usd": chance.randrange(10_000_000),
+            "deployment": deployment, "provider": provider, "model": f"model-{provider}",
+        }  # fmt: skip
+        call["tenant"] = chance.choice(TENANTS)
+        open_calls.append(call)
+        return CostReserved(**call, deadline_at=now + 2 * MICROS_PER_S)  # type: ignore[arg-type]
+
+    return placed("llm.costs", count, event_at)
+
+
+def hash_of(name: str) -> int:
+    """The same in every process, unlike hash()."""
+    return sum(name.encode())
+
+
+def projection(topic: str, folds: Sequence[Fold]) -> PartitionProjection:
+    nothing = InForce()
+    return PartitionProjection(topic, 0, folds, lambda offset: nothing)
+
+
+def fold_speed(records: Sequence[LogRecord], folds: Sequence[Fold]) -> float:
+    """Events a second of processor time, the best of some rounds; snapshots are made as a projector makes them."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        projected = projection(records[0].topic, folds)
+        gc.collect()
+        started = time.process_time()
+        for record in records:
+            projected.apply(record)
+            if record.offset % FLUSH_EVERY == 0:
+                projected.flush(1)
+        best = min(best, time.process_time() - started)
+    return len(records) / best
+
+
+def decode_speed(records: Sequence[LogRecord]) -> float:
+    """Events a second of processor time that the Avro codec reads."""
+    codec = Codec()
+    values = [codec.encode(record.event) for record in records]
+    started = time.process_time()
+    for value in values:
+        codec.decode(value)
+    return len(values) / (time.process_time() - started)
+
+
+def values_of(projected: PartitionProjection, folds: Sequence[Fold]) -> dict[tuple[str, str], bytes]:
+    return {
+        (fold.kind, subject): encode_value(projected.snapshot(fold.kind, subject))
+        for fold in folds
+        for subject in projected.subjects(fold.kind)
+    }
+
+
+def replay_equal(records: Sequence[LogRecord], folds: Sequence[Fold], seed: int = 7) -> bool:
+    """A fold that loses its memory at ten moments and restores its last flush ends with the bytes and events of one
+
+    that never did. What was derived between the flush and the loss is derived again, the same.
+    """
+    chance = random.Random(seed)
+    losses = sorted(chance.sample(range(len(records)), 10))
+    whole, derived = projection(records[0].topic, folds), []
+    for record in records:
+        derived.append(whole.apply(record))
+    state: dict[str, Snapshot] = {}
+    resumed = projection(records[0].topic, folds)
+    place = 0
+    for loss in [*losses, len(records)]:
+        while place < loss:
+            if resumed.apply(records[place]) != derived[place]:
+                return False
+            if place % FLUSH_EVERY == 0:
+                state |= {snapshot.key: snapshot for snapshot in resumed.flush(1)}
+            place += 1
+        if loss < len(records):
+            resumed = projection(records[0].topic, folds)
+            resumed.restore(state.values())
+            place = resumed.covered + 1
+    return values_of(whole, folds) == values_of(resumed, folds)
+
+
+def main(given: argparse.Namespace) -> None:
+    calls, money = attempts(given.events), costs(given.events)
+    circuit, health, spend = CircuitFold(), HealthFold(), SpendFold()
+    figures: dict[str, float | bool] = {
+        "circuit_events_per_s": round(fold_speed(calls, [circuit])),
+        "cost_events_per_s": round(fold_speed(money, [spend])),
+        "attempts_events_per_s": round(fold_speed(calls, [circuit, health])),
+        "decoded_events_per_s": round(decode_speed(calls[:50_000])),
+        "replay_equal": replay_equal(calls, [circuit, health]) and replay_equal(money, [spend]),
+        "machine_ms": round(machine_ms(), 1),
+    }
+    print(f"circuit            {figures['circuit_events_per_s']:>9,} events/s")
+    print(f"cost               {figures['cost_events_per_s']:>9,} events/s")
+    print(f"circuit and health {figures['attempts_events_per_s']:>9,} events/s")
+    print(f"decoding           {figures['decoded_events_per_s']:>9,} events/s")
+    print(f"a resumed fold equals one that never stopped: {figures['replay_equal']}")
+    if given.json:
+        Path(given.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m infra.bench.folds", description="Speed of the folds.")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    parser.add_argument("--events", type=int, default=100_000, help="records of each log (default 100000)")
+    main(parser.parse_args())

@@ -107,13 +107,18 @@ class Codec:
 
     def decode(self, value: bytes) -> Event | Snapshot:
         """The newest version of what the bytes say. Raises UnknownEvent; such bytes are never skipped by a fold."""
+        record = self.newest(value)
         try:
-            record = upcast(self.record(value), NEWEST)
             return cast("Event | Snapshot", from_record(TAGGED[record["event"]], record))
         except DAMAGED as error:
-            raise UnknownEvent(
-                f"{len(value)} bytes are no event ({type(error).__name__}); look at who wrote them"
-            ) from None
+            raise _damaged(value, error) from None
+
+    def newest(self, value: bytes) -> dict[str, Any]:
+        """The tagged record in its newest version, for who needs no dataclass. Raises UnknownEvent."""
+        try:
+            return upcast(self.record(value), NEWEST)
+        except DAMAGED as error:
+            raise _damaged(value, error) from None
 
     def record(self, value: bytes) -> dict[str, Any]:
         """The tagged record as it was written, in its own version."""
@@ -141,6 +146,10 @@ class Codec:
             for schema in wire_schemas()
             if (schema.event, schema.version) in ids
         }
+
+
+def _damaged(value: bytes, error: Exception) -> UnknownEvent:
+    return UnknownEvent(f"{len(value)} bytes are no event ({type(error).__name__}); look at who wrote them")
 
 
 def document_of_event(event: Event | Snapshot) -> dict[str, Any]:

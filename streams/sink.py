@@ -2,6 +2,7 @@
 
 An intent journal makes at-least-once reading exact: the ranges of a flush are written down before its rows, and a sink that
 starts replays the last intent with the same rows and the same token, which ClickHouse then drops if they were there.
+The next batch is read and decoded while the last one is written.
 """
 
 import asyncio
@@ -29,9 +30,12 @@ SINK_KINDS = (*EVENT_KINDS, "state", "control", "feedback", "dead-letters")
 FLUSH_ROWS = 5_000
 MAX_ROWS = 50_000
 FLUSH_S = 1.0
-# Ticks and loads alone may wait: an insert costs the same whether it has ten rows or a thousand.
+# An insert costs nearly the same for ten rows as for a thousand (70 to 150 ms of processor time on a slow machine, for it
+# feeds eight tables), so a sink waits 20 times as long as its last one took: flushes then use a twentieth of a core.
+FLUSH_SHARE = 0.05
+# Ticks and loads alone may wait, and nothing waits longer.
 QUIET_FLUSH_S = 5.0
-# Rows are written once a second: to fetch each one as it comes would cost more than to write it.
+# Rows are written once a second or less: to fetch each one as it comes would cost more than to write it.
 GATHER_S = 0.25
 QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 
@@ -52,14 +56,14 @@ class Batch:
         first = self.ranges.get(place, (records[0].offset, 0))[0]
         self.ranges[place] = (first, records[-1].offset)
 
-    @property
-    def due(self) -> bool:
-        wait_s = QUIET_FLUSH_S if self.quiet else FLUSH_S
+    def due(self, wait_s: float) -> bool:
+        """Whether it is large or old enough. `wait_s`: seconds from its first record on; more where it is quiet."""
+        wait_s = QUIET_FLUSH_S if self.quiet else wait_s
         return bool(self.records) and (len(self.records) >= FLUSH_ROWS or time.monotonic() - self.since >= wait_s)
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Owns the consumer; the journal's client is used from one thread at a time."""
+    """Owns the consumer and the one write under way; the journal's client is used from one thread at a time."""
 
     def __init__(self, settings: Settings, topics: Topics, journal: Writer, codec: Codec) -> None:
         self._topics = topics
@@ -67,7 +71,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._codec = codec
         self._kinds = {topics.name(kind): kind for kind in SINK_KINDS}
         self._batch = Batch()
-        self._assigned: asyncio.Event = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
+        self._wait_s = FLUSH_S
+        self._ownership = 0
         self.rows_written = 0
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka.bootstrap_servers, group_id=f"{topics.prefix}turnout-sink",
@@ -80,11 +86,14 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """What is read and not written is read again by the next owner."""
         self._batch = Batch()
+        self._ownership += 1
+        await self._written()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Start where the journal ends, after its last intent was replayed to the letter."""
         if not assigned:
             return
+        await self._written()
         last = await asyncio.to_thread(self._journal.last_intent)
         unfinished = last is not None and not last.done
         if last is not None and unfinished:
@@ -104,12 +113,16 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                 found = (await self._consumer.getmany(tp, timeout_ms=1_000)).get(tp, [])
                 records.extend(record for record in found if record.offset <= last)
                 position = await self._consumer.position(tp)
-                if not found and position <= (await self._consumer.beginning_offsets([tp]))[tp]:
+                if not found and not await self._holds(tp, position, last):
                     raise OperationError(
                         f"{topic}-{partition} no longer holds offsets {first} to {last} of the sink's last intent; "
                         "raise kafka.event_retention_days above the longest stop of the sink."
                     )
         await self._write(records, dict(ranges))
+
+    async def _holds(self, tp: TopicPartition, position: int, last: int) -> bool:
+        begin, end = (await self._consumer.beginning_offsets([tp]))[tp], (await self._consumer.end_offsets([tp]))[tp]
+        return bool(begin < position and last < end)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Copy until `stop` is set; then write what is read and leave the group."""
@@ -123,17 +136,48 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._batch = Batch()
                 for partition, records in found.items():
                     self._batch.add(records, self._kinds[partition.topic])
-                if self._batch.due:
+                if self._batch.due(self._wait_s):
                     await self._flush()
+                elif not self._batch.records and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
+                    await self._rest()
             await self._flush()
+            await self._rest()
         finally:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
             await self._consumer.stop()
 
     async def _flush(self) -> None:
+        """Hand the batch to the writer, once it is done with the one before; raises what that one raised."""
         batch, self._batch = self._batch, Batch()
         if not batch.records:
             return
-        await self._write(batch.records, batch.ranges)
+        ownership = self._ownership
+        rows = await asyncio.to_thread(self._rows, batch.records)
+        await self._written()
+        if ownership != self._ownership:
+            # Revoked meanwhile: read again from where the journal ends.
+            return
+        self._writing = asyncio.create_task(self._write_batch(batch, rows))
+
+    async def _written(self) -> None:
+        """Nothing is being written any more."""
+        if (writing := self._writing) is not None:
+            # Not awaited itself: a cancelled waiter must not cancel the write.
+            await asyncio.wait([writing])
+            self._writing = None if self._writing is writing else self._writing
+            writing.result()
+
+    async def _rest(self) -> None:
+        """Close the journal: the next sink need not read the last batch again, which Kafka may no longer hold by then."""
+        await self._written()
+        await asyncio.to_thread(self._journal.finish)
+
+    async def _write_batch(self, batch: Batch, rows: list[Row]) -> None:
+        began = time.monotonic()
+        await asyncio.to_thread(self._journal.write, batch.ranges, rows)
+        self.rows_written += len(rows)
+        self._wait_s = min(max(FLUSH_S, (time.monotonic() - began) / FLUSH_SHARE), QUIET_FLUSH_S)
         # For lag to be seen; where to go on stands in the journal.
         offsets = {TopicPartition(*place): last + 1 for place, (_, last) in batch.ranges.items()}
         assignment = self._consumer.assignment()
@@ -145,28 +189,28 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self.rows_written += len(rows)
 
     def _rows(self, records: list[ConsumerRecord]) -> list[Row]:
-        return [
-            row_of(
-                self._kinds[record.topic], record.topic, record.partition, record.offset, record.timestamp * 1000,
-                self._recorded(record),
-            )
-            for record in records
-        ]  # fmt: skip
+        return [self._row(record) for record in records]
 
-    def _recorded(self, record: ConsumerRecord) -> Recorded:
-        """What the record says; what cannot be read becomes a row of `ingest_errors`, and the sink goes on."""
-        kind = self._kinds[record.topic]
+    def _row(self, record: ConsumerRecord) -> Row:
+        """What cannot be read becomes a row of `ingest_errors`, and the sink goes on."""
+        kind, place = (
+            self._kinds[record.topic],
+            (record.topic, record.partition, record.offset, record.timestamp * 1000),
+        )
         try:
-            if record.value is None and kind == "state":
-                return Tombstone.parse(record.key.decode())
-            if kind == "dead-letters":
-                return DeadLetter.parse(record.value, record.timestamp * 1000)
-            if kind == "feedback":
-                position = f"{record.topic}-{record.partition}-{record.offset}"
-                return read_feedback(record.value, self._codec, position, record.timestamp * 1000)
-            return self._codec.decode(record.value)
+            return row_of(kind, *place, self._recorded(kind, record))
         except Exception as error:
             # Anything may stand in a topic: named by class, for the text of an error may quote bytes.
             log.warning("record unreadable", topic=record.topic, partition=record.partition, offset=record.offset)
             value = record.value or b""
-            return IngestError(type(error).__name__, len(value), sha256(value).hexdigest())
+            return row_of(kind, *place, IngestError(type(error).__name__, len(value), sha256(value).hexdigest()))
+
+    def _recorded(self, kind: str, record: ConsumerRecord) -> Recorded:
+        if record.value is None and kind == "state":
+            return Tombstone.parse(record.key.decode())
+        if kind == "dead-letters":
+            return DeadLetter.parse(record.value, record.timestamp * 1000)
+        if kind == "feedback":
+            position = f"{record.topic}-{record.partition}-{record.offset}"
+            return read_feedback(record.value, self._codec, position, record.timestamp * 1000)
+        return self._codec.newest(record.value)

@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from infra.bench.marks import machine_ms
 from projections.circuit import CircuitFold
@@ -61,7 +62,7 @@ def ticked(topic: str, now: int) -> ClockTicked:
     return ClockTicked(event_id=f"w/{now}", occurred_at=now, worker="w", topic=topic, partition=0, control_offset=-1)
 
 
-def of_request(number: int, now: int) -> dict[str, object]:
+def of_request(number: int, now: int) -> dict[str, Any]:
     return {
         "event_id": f"llm.requests-0-{number}/1/a", "occurred_at": now, "worker": "worker-1", "run": 1,
         "source": Source("llm.requests", number % 8, number), "request_id": f"request-{number}",
@@ -81,7 +82,7 @@ def attempts(count: int, seed: int = 7) -> list[LogRecord]:
             down[deployment] = now + 20 * MICROS_PER_S
         failing = down.get(deployment, 0) > now
         # The circuit's epoch moves with its transitions; a high one is never too old.
-        probe = {
+        probe: dict[str, Any] = {
             "event_id": f"p{offset}", "occurred_at": now, "worker": "w", "deployment": deployment, "provider": provider,
             "circuit_epoch": 1_000_000, "latency_ms": 80.0, "http_status": 200, "jitter": chance.uniform(-1, 1),
         }  # fmt: skip
@@ -92,16 +93,16 @@ def attempts(count: int, seed: int = 7) -> list[LogRecord]:
             "circuit_epoch": 1_000_000, "trial": True,
         }  # fmt: skip
         if offset % 2:
-            return AttemptStarted(**call, deadline_at=now + 60 * MICROS_PER_S)  # type: ignore[arg-type]
+            return AttemptStarted(**call, deadline_at=now + 60 * MICROS_PER_S)
         latency = chance.lognormvariate(6, 0.5)
         if failing or chance.random() < 0.03:
             return AttemptFailed(
-                **call, task="code", failure="server_error", http_status=500, latency_ms=latency, retry_after_ms=0,  # type: ignore[arg-type]
+                **call, task="code", failure="server_error", http_status=500, latency_ms=latency, retry_after_ms=0,
                 next_action="other", counts_toward_circuit=True, billed="no", provider_code="", provider_request_id="",
                 jitter=chance.uniform(-1, 1),
             )  # fmt: skip
         return AttemptSucceeded(
-            **call, task="code", http_status=200, latency_ms=latency, first_token_ms=latency / 4, tokens_in=300,  # type: ignore[arg-type]
+            **call, task="code", http_status=200, latency_ms=latency, first_token_ms=latency / 4, tokens_in=300,
             tokens_out=200, tokens_cached=0, tokens_cache_write=0, tokens_reasoning=0, finish_reason="stop",
             provider_request_id="",
         )  # fmt: skip
@@ -112,14 +113,14 @@ def attempts(count: int, seed: int = 7) -> list[LogRecord]:
 def costs(count: int, seed: int = 7) -> list[LogRecord]:
     """A reservation and the charge that settles it one second later; one in 500 is never settled and expires."""
     chance = random.Random(seed)
-    open_calls: list[dict[str, object]] = []
+    open_calls: list[dict[str, Any]] = []
 
     def event_at(offset: int, now: int) -> Event:
         if offset % 2 and len(open_calls) > EVENTS_PER_S // 2:
             call = open_calls.pop(chance.randrange(100))
             if chance.random() >= 0.002:
                 return CostIncurred(
-                    **call, certainty="certain", tokens_in=300, tokens_out=200, tokens_cached=0, tokens_cache_write=0,  # type: ignore[arg-type]
+                    **call, certainty="certain", tokens_in=300, tokens_out=200, tokens_cached=0, tokens_cache_write=0,
                     tokens_reasoning=0, price_version="2026-09",
                 )  # fmt: skip
         deployment = chance.choice(DEPLOYMENTS)
@@ -130,7 +131,7 @@ def costs(count: int, seed: int = 7) -> list[LogRecord]:
         }  # fmt: skip
         call["tenant"] = chance.choice(TENANTS)
         open_calls.append(call)
-        return CostReserved(**call, deadline_at=now + 2 * MICROS_PER_S)  # type: ignore[arg-type]
+        return CostReserved(**call, deadline_at=now + 2 * MICROS_PER_S)
 
     return placed("llm.costs", count, event_at)
 

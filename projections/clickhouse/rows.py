@@ -1,15 +1,19 @@
-"""Records of the log as rows of `turnout.log`: pure, one plan for each type of event, made once."""
+"""Records of the log as rows of `turnout.log`: pure, one plan for each type of event, made once.
+
+A row is made from the tagged record that the codec reads, not from the event: the dataclass would cost as much as the row.
+"""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import orjson
 
-from schemas.events import EVENT_TYPES, Event, RequestDeduplicated, RequestEvent
+from schemas.events import EVENT_TYPES, Event
+from schemas.shapes import to_record
 from schemas.state import Snapshot
 
 Row = tuple[Any, ...]
@@ -96,51 +100,70 @@ class Tombstone:
         return cls(int(version), kind, subject, topic, int(partition))
 
 
-Recorded = Event | Snapshot | Tombstone | DeadLetter | IngestError
+Record = dict[str, Any]
+"""A tagged record in its newest version, as `Codec.newest` gives it; a row takes it over."""
+Recorded = Record | Event | Snapshot | Tombstone | DeadLetter | IngestError
 
 
 def row_of(topic_kind: str, topic: str, partition: int, offset: int, logged_at_us: int, event: Recorded) -> Row:
     """A record as its row. `topic_kind`: the topic's name without its prefix, such as `attempts`."""
-    row = list(COLUMNS.values())
+    row = list(BLANK)
     row[0], row[1], row[2], row[3] = topic, partition, offset, logged_at_us
-    if isinstance(event, Event):
-        _fill_event(row, event, logged_at_us)
-    elif isinstance(event, Snapshot | Tombstone):
-        _fill_state(row, event, logged_at_us)
+    if isinstance(event, Event | Snapshot):
+        event = {"event": type(event).__name__, "version": getattr(event, "VERSION", 1), **to_record(event)}
+    if isinstance(event, dict):
+        if event["event"] == "Snapshot":
+            _fill_snapshot(row, event, logged_at_us)
+        else:
+            _fill_event(row, event, logged_at_us)
+    elif isinstance(event, Tombstone):
+        state = event.fold_version, event.kind, event.subject, event.topic, event.partition
+        _fill_state(row, "Tombstone", state, logged_at_us)
     else:
         _fill_trouble(row, event, logged_at_us)
     row[_KIND] = row[_KIND] or topic_kind
     return tuple(row)
 
 
-_ACCEPTED, _PAYLOAD, _STATUS, _KIND = (INDEX[name] for name in ("accepted_at", "payload", "status", "kind"))
+BLANK = tuple(COLUMNS.values())
+_ACCEPTED, _PAYLOAD, _STATUS, _KIND, _EVENT, _VERSION = (
+    INDEX[name] for name in ("accepted_at", "payload", "status", "kind", "event", "version")
+)
+_SOURCE = tuple(INDEX[f"source_{part}"] for part in ("topic", "partition", "offset"))
 
 
-def _fill_event(row: list[Any], event: Event, logged_at: int) -> None:
-    name = type(event).__name__
+def _fill_event(row: list[Any], record: Record, logged_at: int) -> None:
+    name, version = record.pop("event"), record.pop("version")
     indices, values_of = _plan(name)
-    for index, value in zip(indices, values_of(event), strict=True):
+    for index, value in zip(indices, values_of(record), strict=True):
         row[index] = value
-    row[INDEX["event"]], row[INDEX["version"]] = name, event.VERSION
+    if (source := record.get("source")) is not None:
+        row[_SOURCE[0]], row[_SOURCE[1]], row[_SOURCE[2]] = source["topic"], source["partition"], source["offset"]
+        # A record read again by a new owner is its own first source; only another record was published twice.
+        if name == "RequestDeduplicated" and record["first_source"] != source:
+            row[_STATUS] = "deduplicated"
+    row[_EVENT], row[_VERSION] = name, version
     row[_ACCEPTED] = row[_ACCEPTED] or logged_at
-    # A record read again by a new owner is its own first source; only another record was published twice.
-    if isinstance(event, RequestDeduplicated) and event.first_source != event.source:
-        row[_STATUS] = "deduplicated"
-    row[_PAYLOAD] = orjson.dumps(event, default=_bytes_text).decode()
+    row[_PAYLOAD] = orjson.dumps(record, default=_bytes_text).decode()
 
 
-def _fill_state(row: list[Any], state: Snapshot | Tombstone, logged_at: int) -> None:
-    row[INDEX["event"]], row[INDEX["version"]] = type(state).__name__, state.fold_version
-    row[_KIND], row[INDEX["subject"]] = state.kind, state.subject
-    row[INDEX["source_topic"]], row[INDEX["source_partition"]] = state.topic, state.partition
+def _fill_snapshot(row: list[Any], record: Record, logged_at: int) -> None:
+    _fill_state(row, "Snapshot", _STATE(record), logged_at)
+    row[INDEX["source_offset"]], row[INDEX["run"]] = record["offset"], record["epoch"]
+    row[_PAYLOAD] = record["value"].decode()
+
+
+_STATE = itemgetter("fold_version", "kind", "subject", "topic", "partition")
+
+
+def _fill_state(row: list[Any], name: str, state: tuple[int, str, str, str, int], logged_at: int) -> None:
+    row[_EVENT] = name
+    row[_VERSION], row[_KIND], row[INDEX["subject"]], row[_SOURCE[0]], row[_SOURCE[1]] = state
     row[INDEX["occurred_at"]] = row[_ACCEPTED] = logged_at
-    if isinstance(state, Snapshot):
-        row[INDEX["source_offset"]], row[INDEX["run"]] = state.offset, state.epoch
-        row[_PAYLOAD] = state.value.decode()
 
 
 def _fill_trouble(row: list[Any], trouble: DeadLetter | IngestError, logged_at: int) -> None:
-    row[INDEX["event"]] = type(trouble).__name__
+    row[_EVENT] = type(trouble).__name__
     row[INDEX["occurred_at"]] = row[_ACCEPTED] = logged_at
     if isinstance(trouble, DeadLetter):
         row[INDEX["request_id"]], row[INDEX["source_topic"]] = trouble.request_id, trouble.source_topic
@@ -149,16 +172,14 @@ def _fill_trouble(row: list[Any], trouble: DeadLetter | IngestError, logged_at: 
 
 
 @cache
-def _plan(name: str) -> tuple[tuple[int, ...], Callable[[Any], tuple[Any, ...]]]:
-    """Where the fields of an event go, and one call that reads them all."""
+def _plan(name: str) -> tuple[tuple[int, ...], Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """Where the fields of an event go, and one call that reads them all. `source` is left to the caller."""
     shape = EVENT_TYPES[name]
     known = {field.name for field in fields(shape)}
     wanted = {column: column for column in COLUMNS if column in known and column not in PLACED} | RENAMED.get(name, {})
-    if issubclass(shape, RequestEvent):
-        wanted |= {f"source_{part}": f"source.{part}" for part in ("topic", "partition", "offset")}
     # The clock's own bookkeeping has a topic and a partition too: those name what it is about, not where it stands.
     indices = tuple(INDEX[column] for column in wanted)
-    return indices, attrgetter(*wanted.values())
+    return indices, itemgetter(*wanted.values())
 
 
 def _bytes_text(value: Any) -> str:

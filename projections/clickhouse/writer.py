@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -14,7 +14,11 @@ Ranges = Mapping[tuple[str, int], tuple[int, int]]
 
 ONCE = {"async_insert": 0, "insert_deduplicate": 1, "deduplicate_blocks_in_dependent_materialized_views": 1}
 ROLLUPS = ("tenant_hour", "provider_minute")
-INTENT = ["sink", "number", "epoch", "token", "topics", "partitions", "firsts", "lasts", "done"]
+ENTRY = """
+INSERT INTO turnout.journal (sink, epoch, number, done, topics, partitions, firsts, nexts)
+VALUES ({sink:String}, {epoch:UInt32}, {number:UInt64}, {done:UInt8}, {topics:Array(String)}, {partitions:Array(UInt32)},
+    {firsts:Array(Int64)}, {nexts:Array(Int64)})
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +27,12 @@ class Intent:
 
     number: int
     epoch: int
-    token: str
     ranges: dict[tuple[str, int], tuple[int, int]]
     done: bool
 
 
 class Writer:
-    """The one writer of a sink id; not for two threads at once.
+    """The one writer of a sink id; not for two threads at once. Call `finish` when it ends in order.
 
     `alert` is a sentence when parts were lost: read Kafka from its start (`positions` is empty), then call `repair`.
     """
@@ -37,47 +40,55 @@ class Writer:
     def __init__(self, client: Client, sink_id: str) -> None:
         self._client = client
         self._sink = sink_id
+        # Asked for once: without types the driver describes the table before every insert.
+        described = self._rows("SELECT name, type FROM system.columns WHERE database = 'turnout' AND table = 'log'")
+        types = {str(name): str(kind) for name, kind in described}
+        self._types = [types[name] for name in COLUMNS]
         self.epoch, self.alert = self._check()
-        self._last = self.last_intent()
+        self._last, self._positions = self._read()
 
     def write(self, ranges: Ranges, rows: Sequence[Row]) -> None:
         """Write a batch. The same ranges again, with the same rows, change nothing."""
         last = self._last
-        if last is not None and last.epoch == self.epoch and last.ranges == dict(ranges):
-            number = last.number
-        else:
-            number = last.number + 1 if last else 1
-        intent = Intent(number, self.epoch, token_of(self._sink, self.epoch, ranges), dict(ranges), done=False)
-        self._journal(intent)
-        self._last = intent
+        again = last is not None and last.epoch == self.epoch and last.ranges == dict(ranges)
+        number = (last.number + (not again)) if last else 1
+        self._last = Intent(number, self.epoch, dict(ranges), done=False)
+        self._positions |= {place: end + 1 for place, (_, end) in ranges.items()}
+        self._journal(self._last)
         if rows:
             self._client.insert(
-                "turnout.log", list(zip(*rows, strict=True)), column_names=list(COLUMNS), column_oriented=True,
-                settings={**ONCE, "insert_deduplication_token": intent.token},
+                "turnout.log", list(zip(*rows, strict=True)), column_names=list(COLUMNS), column_type_names=self._types,
+                column_oriented=True,
+                settings={**ONCE, "insert_deduplication_token": token_of(self._sink, self.epoch, ranges)},
             )  # fmt: skip
-        self._last = Intent(number, self.epoch, intent.token, intent.ranges, done=True)
-        self._journal(self._last)
+
+    def finish(self) -> None:
+        """Say that the last batch was written, so that the next sink need not read it again."""
+        if self._last is not None and not self._last.done:
+            self._last = replace(self._last, done=True)
+            self._journal(self._last)
 
     def last_intent(self) -> Intent | None:
-        """The newest intent of this epoch, done or not: write it once more before anything else."""
-        found = self._rows(
-            "SELECT number, epoch, token, topics, partitions, firsts, lasts, done FROM turnout.intents FINAL"
-            " WHERE sink = {sink:String} AND epoch = {epoch:UInt32} ORDER BY number DESC LIMIT 1",
-            epoch=self.epoch,
-        )
-        for number, epoch, token, topics, partitions, firsts, lasts, done in found:
-            ranges = dict(zip(zip(topics, partitions, strict=True), zip(firsts, lasts, strict=True), strict=True))
-            return Intent(number, epoch, token, ranges, bool(done))
-        return None
+        """The newest intent of this epoch: one that is not done is written once more before anything else."""
+        self._last, self._positions = self._read()
+        return self._last
 
     def positions(self) -> dict[tuple[str, int], int]:
-        """The next offset of each (topic, partition) that was written in this epoch."""
+        """The next offset of each (topic, partition) in this epoch, given that the last intent was written."""
+        return dict(self._positions)
+
+    def _read(self) -> tuple[Intent | None, dict[tuple[str, int], int]]:
         found = self._rows(
-            "SELECT topic, partition, max(next_offset) FROM turnout.positions"
-            " WHERE sink = {sink:String} AND epoch = {epoch:UInt32} GROUP BY topic, partition",
+            "SELECT number, topics, partitions, firsts, nexts, done FROM turnout.journal"
+            " WHERE sink = {sink:String} AND epoch = {epoch:UInt32} ORDER BY version DESC LIMIT 1",
             epoch=self.epoch,
         )
-        return {(topic, partition): offset for topic, partition, offset in found}
+        for number, topics, partitions, firsts, nexts, done in found:
+            spans = dict(zip(zip(topics, partitions, strict=True), zip(firsts, nexts, strict=True), strict=True))
+            ranges = {place: (first, following - 1) for place, (first, following) in spans.items() if first < following}
+            positions = {place: following for place, (_, following) in spans.items()}
+            return Intent(number, self.epoch, ranges, bool(done)), positions
+        return None, {}
 
     def repair(self) -> None:
         """Rebuild the rollups from the raw log and end the alert. Nothing else may write meanwhile."""
@@ -127,13 +138,14 @@ class Writer:
         return [str(name) for (name,) in found]
 
     def _journal(self, intent: Intent) -> None:
-        topics, partitions = zip(*intent.ranges, strict=True) if intent.ranges else ((), ())
-        firsts, lasts = zip(*intent.ranges.values(), strict=True) if intent.ranges else ((), ())
-        row = [
-            self._sink, intent.number, intent.epoch, intent.token, list(topics), list(partitions), list(firsts),
-            list(lasts), int(intent.done),
-        ]  # fmt: skip
-        self._client.insert("turnout.intents", [row], column_names=INTENT, settings={"async_insert": 0})
+        places = list(self._positions)
+        entry = {
+            "sink": self._sink, "epoch": intent.epoch, "number": intent.number, "done": int(intent.done),
+            "topics": [topic for topic, _ in places], "partitions": [partition for _, partition in places],
+            "firsts": [intent.ranges.get(place, (self._positions[place],))[0] for place in places],
+            "nexts": [self._positions[place] for place in places],
+        }  # fmt: skip
+        self._client.command(ENTRY, parameters=entry, settings={"async_insert": 0})
 
     def _rows(self, sql: str, **parameters: object) -> Sequence[Sequence[Any]]:
         rows: Sequence[Sequence[Any]] = self._client.query(

@@ -77,12 +77,16 @@ class _Fold:
 
 @dataclass(slots=True)
 class _Partition:
-    """One source partition under replay. `published`: its snapshots in the order of llm.state."""
+    """One source partition under replay. `published`: its snapshots in the order of llm.state.
+
+    `whole`: to the end of the log, so that every snapshot must be reached.
+    """
 
     tp: TopicPartition
     kind: str
     published: list[Snapshot]
     control: ControlLog
+    whole: bool = True
     folds: list[_Fold] = field(default_factory=list)
     compared: int = 0
     differences: list[Difference] = field(default_factory=list)
@@ -185,23 +189,27 @@ class _Partition:
             self.differences.append(Difference(key, fold.start, offset, published.decode(), (replayed or b"").decode()))
 
 
-async def replay(settings: Settings) -> ReplayReport:
-    """Read state, control and the event topics, fold them anew and compare. Raises OperationError without topics."""
+async def replay(settings: Settings, until: int | None = None) -> ReplayReport:
+    """Read state, control and the event topics, fold them anew and compare. Raises OperationError without topics.
+
+    `until`: broker time in microseconds; records after it, and snapshots that cover them, are left out.
+    """
     codec, prefix = await codec_of(settings.kafka), settings.kafka.topic_prefix
     async with group_less(settings.kafka.bootstrap_servers) as consumer:
         # State first and control last: the log then reaches every snapshot, and control every offset a tick names.
-        published = await _published(consumer, f"{prefix}state", codec)
+        published = await published_states(consumer, f"{prefix}state", codec)
         sources = [(kind, tp) for kind in FOLDS for tp in await partitions_of(consumer, f"{prefix}{kind}")]
         ends = await consumer.end_offsets([tp for _, tp in sources])
         begins = await consumer.beginning_offsets([tp for _, tp in sources])
-        control = await _control(consumer, f"{prefix}control", codec)
+        control, _ = await control_log(consumer, f"{prefix}control", codec)
         records = 0
         partitions = []
         for kind, tp in sources:
-            partition = _Partition(tp, kind, published.get((tp.topic, tp.partition), []), control)
+            known = [s for s in published.get((tp.topic, tp.partition), []) if until is None or s.logged_at <= until]
+            partition = _Partition(tp, kind, known, control, whole=until is None)
             partition.begin(begins[tp])
             if not partition.stopped:
-                records += await _fold(consumer, partition, ends[tp], codec)
+                records += await _fold(consumer, partition, ends[tp], codec, until)
                 partition.finish()
             partitions.append(partition)
     return ReplayReport(
@@ -213,14 +221,16 @@ async def replay(settings: Settings) -> ReplayReport:
     )  # fmt: skip
 
 
-async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, codec: Codec) -> int:
-    """Fold one partition up to `end`; returns how many records there were. Stops at an event that is not known."""
+async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, codec: Codec, until: int | None) -> int:
+    """Fold one partition up to `end` or `until`; returns how many records there were. Stops at an event not known."""
     count = 0
     async for record in read_to_end(consumer, [partition.tp]):
         if record.offset >= end or partition.stopped:
             continue
+        if until is not None and record.timestamp * 1000 > until:
+            break
         try:
-            partition.apply(_record(record, codec, partition.kind))
+            partition.apply(log_record(record, codec, partition.kind))
         except UnreadableFeedback:
             # The projector passed it over too.
             pass
@@ -230,7 +240,8 @@ async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, cod
     return count
 
 
-def _record(record: ConsumerRecord, codec: Codec, kind: str) -> LogRecord:
+def log_record(record: ConsumerRecord, codec: Codec, kind: str) -> LogRecord:
+    """A record of an event topic as folds take it. `kind`: its topic's. Raises UnknownEvent, UnreadableFeedback."""
     logged_at = record.timestamp * 1000
     if kind == "feedback":
         position = f"{record.topic}-{record.partition}-{record.offset}"
@@ -241,7 +252,9 @@ def _record(record: ConsumerRecord, codec: Codec, kind: str) -> LogRecord:
     return LogRecord(record.topic, record.partition, record.offset, logged_at, event)
 
 
-async def _published(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> dict[tuple[str, int], list[Snapshot]]:
+async def published_states(
+    consumer: AIOKafkaConsumer, topic: str, codec: Codec
+) -> dict[tuple[str, int], list[Snapshot]]:
     """Every snapshot that stands in llm.state, by source partition, in the order it was written."""
     found: dict[tuple[str, int], list[Snapshot]] = {}
     async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
@@ -253,19 +266,21 @@ async def _published(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> di
     return found
 
 
-async def _control(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> ControlLog:
-    control = ControlLog()
+async def control_log(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> tuple[ControlLog, list[tuple[int, int]]]:
+    """What is in force at each offset of llm.control, and (broker time, offset) of each of its records."""
+    control, placed = ControlLog(), []
     async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
         event = codec.decode(record.value)
         assert isinstance(event, Event), record.offset
         control.put(record.offset, event)
-    return control
+        placed.append((record.timestamp * 1000, record.offset))
+    return control, placed
 
 
 def _unproven(partition: _Partition) -> list[str]:
     if partition.stopped:
         return [partition.stopped]
-    if partition.pending:
+    if partition.pending and partition.whole:
         return [f"{_name(partition.tp)}: {partition.pending} snapshots lie beyond the end of its log"]
     return []
 

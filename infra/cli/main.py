@@ -23,6 +23,7 @@ from infra.cli.replay import replay
 from infra.cli.send import send
 from infra.cli.sink import sink
 from infra.cli.sql import sql
+from infra.cli.state import state
 from infra.cli.status import status
 from infra.cli.tail import tail
 from infra.cli.up import up
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain,
     "status": status,
     "replay": replay,
+    "state": state,
 }
 GROUPS: dict[str, typer.Typer] = {
     "topics": topics.app,

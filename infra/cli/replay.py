@@ -1,24 +1,32 @@
 """`turnout replay`: proves that the published state is a fold of the log."""
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
+from infra.cli.moments import moment
 from infra.cli.options import AsJson, Config, print_json, run, say, settings_of
 
 SHOWN = 10
 
 
-def replay(config: Config = None, as_json: AsJson = False) -> None:
+def replay(
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Leave out what was logged later: ISO 8601.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
     """Fold the whole log again and compare it with every published snapshot; exit 1 when they differ.
 
     \b
     Example:
-      turnout replay --config turnout.yaml
+      turnout replay --until 2026-11-25T12:00:00Z
     """
     from streams.replay import replay as replayed
 
-    report = run(replayed(settings_of(config)))
+    report = run(replayed(settings_of(config), None if until is None else moment(until)))
     if as_json:
         print_json(asdict(report) | {"equal": report.equal})
     else:

@@ -9,8 +9,11 @@ from infra.cli.options import AsJson, Config, codec_of, print_json, print_table,
 
 if TYPE_CHECKING:
     from schemas.inforce import InForce
+    from streams.past import PastState
     from streams.settings import Settings
     from streams.view import StateView
+
+    Known = StateView | PastState
 
 MINUTE_US = 60_000_000
 RECENT_MINUTES = 5
@@ -62,7 +65,7 @@ async def _status(settings: "Settings") -> dict[str, Any]:
     }
 
 
-def deployment_rows(inforce: "InForce", view: "StateView", now: int) -> Rows:
+def deployment_rows(inforce: "InForce", view: "Known", now: int) -> Rows:
     """Circuit and health of each deployment in force; rates over the last minutes."""
     from projections.histogram import quantile
     from schemas.merge import merge_counts
@@ -95,7 +98,7 @@ def deployment_rows(inforce: "InForce", view: "StateView", now: int) -> Rows:
     return rows
 
 
-def budget_rows(inforce: "InForce", view: "StateView", now: int) -> Rows:
+def budget_rows(inforce: "InForce", view: "Known", now: int) -> Rows:
     """US dollars; `crossed`: the highest threshold crossed in this period, percent."""
     from schemas.merge import period_start
     from schemas.state import BudgetState

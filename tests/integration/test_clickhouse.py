@@ -12,7 +12,7 @@ import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from projections.clickhouse.migrate import migrate
+from projections.clickhouse.migrate import migrate, migrations, statements
 from projections.clickhouse.queries import QUERIES
 from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
 from projections.clickhouse.writer import Writer
@@ -189,7 +189,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     client = clickhouse_connect.get_client(interface="chdb", path=str(path))
     assert migrate(client)
     assert migrate(client) == []
-    Writer(client, "s").write(STORY.ranges, STORY.rows)
+    writer = Writer(client, "s")
+    writer.write(STORY.ranges, STORY.rows)
+    writer.finish()
     yield client
     client.close()
 
@@ -332,6 +334,44 @@ def test_a_replayed_intent_changes_nothing(client: Client) -> None:
     restarted.write(intent.ranges, STORY.rows)
     assert fingerprint(client) == before
     assert ask(client, "SELECT count() FROM turnout.drift") == [(0,)]
+
+
+def test_the_last_entry_of_the_journal_knows_every_partition(client: Client) -> None:
+    writer = Writer(client, "j")
+    writer.write({("llm.a", 0): (0, 4), ("llm.b", 3): (7, 9)}, [])
+    writer.write({("llm.a", 0): (5, 5)}, [])
+    restarted = Writer(client, "j")
+    intent = restarted.last_intent()
+    assert intent is not None
+    assert (intent.number, intent.done, intent.ranges) == (2, False, {("llm.a", 0): (5, 5)})
+    assert restarted.positions() == {("llm.a", 0): 6, ("llm.b", 3): 10}
+    restarted.finish()
+    restarted.finish()
+    after = Writer(client, "j").last_intent()
+    assert after is not None and after.done and after.ranges == intent.ranges
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_an_older_journal_is_taken_over(client: Client, done: int) -> None:
+    """Intents and positions of the first migrations become one entry: where to go on, and what to write once more."""
+    first, sink = migrations()["001_log.sql"], f"old{done}"
+    for statement in statements(first):
+        client.command(statement)
+    columns = ["sink", "number", "epoch", "token", "topics", "partitions", "firsts", "lasts", "done"]
+    for row in (
+        [sink, 1, 2, "", ["llm.a", "llm.b"], [0, 3], [0, 7], [4, 9], 1],
+        [sink, 2, 2, "", ["llm.a"], [0], [5], [8], done],
+    ):
+        client.insert("turnout.intents", [row], column_names=columns)
+    for name in ("010_journal.sql", "010_journal.sql", "011_journal_alone.sql"):
+        for statement in statements(migrations()[name]):
+            client.command(statement)
+    client.insert("turnout.epochs", [[sink, 2, [], 1]], column_names=["sink", "epoch", "broken", "repaired"])
+    writer = Writer(client, sink)
+    intent = writer.last_intent()
+    assert intent is not None
+    assert (intent.number, intent.done, intent.ranges) == (2, bool(done), {} if done else {("llm.a", 0): (5, 8)})
+    assert writer.positions() == {("llm.a", 0): 9, ("llm.b", 3): 10}
 
 
 def test_drift_shows_a_rollup_that_counted_twice_and_repair_mends_it(client: Client) -> None:

@@ -1,0 +1,79 @@
+"""The sink from a real broker into the real engine: each record once, whoever starts, stops or breaks off in the middle."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from infra.bench.folds import attempts
+from infra.kafka import EmbeddedKafka
+from infra.sql.engine import Engine
+from projections.clickhouse.migrate import migrate
+from projections.clickhouse.writer import Writer
+from schemas.codec import Codec
+from streams.settings import Settings
+from streams.sink import Sink
+from streams.topics import create_topics, topics_of
+
+EVENTS = 6_000
+
+
+async def publish(settings: Settings, first: int, count: int) -> None:
+    codec, records = Codec(), attempts(EVENTS)
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka.bootstrap_servers, linger_ms=5) as producer:
+        topic = f"{settings.kafka.topic_prefix}attempts"
+        for record in records[first : first + count]:
+            partition = record.offset % settings.kafka.partitions
+            await producer.send(topic, codec.encode(record.event), partition=partition)
+        await producer.send(topic, b"no event", partition=0)
+        await producer.flush()
+
+
+async def test_every_record_is_one_row_after_a_break_and_a_restart(
+    kafka: EmbeddedKafka, prefix: str, tmp_path: Path
+) -> None:
+    settings = Settings.model_validate({
+        "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": prefix, "partitions": 3},
+    })  # fmt: skip
+    topics = topics_of(settings)
+    await create_topics(topics, settings)
+    with Engine(tmp_path) as engine, contextlib.closing(engine.client()) as client:
+        migrate(client)
+
+        def count() -> int:
+            return int(engine.execute("SELECT count() FROM turnout.log WHERE topic LIKE '%attempts'"))
+
+        async def copy_until(rows: int, *, orderly: bool) -> None:
+            stop = asyncio.Event()
+            journal = Writer(client, "s")
+            sink = Sink(settings, topics, journal, Codec())
+            running = asyncio.create_task(sink.run(stop))
+            async with asyncio.timeout(90):
+                while not running.done() and await asyncio.to_thread(count) < rows:
+                    await asyncio.sleep(0.2)
+            if orderly:
+                stop.set()
+                await running
+            else:
+                running.cancel()
+                await asyncio.wait([running])
+
+        await publish(settings, 0, 3_000)
+        await copy_until(1, orderly=False)
+        await publish(settings, 3_000, 3_000)
+        await copy_until(EVENTS + 2, orderly=True)
+        await copy_until(EVENTS + 2, orderly=True)
+
+        rows = engine.execute(
+            "SELECT count(), uniqExact(partition, offset) FROM turnout.log WHERE topic LIKE '%attempts'"
+        )
+        assert rows == f"{EVENTS + 2}\t{EVENTS + 2}\n".encode()
+        ended = engine.execute(
+            "SELECT countIf(event IN ('AttemptSucceeded', 'AttemptFailed')) = (SELECT sum(succeeded) + sum(failed)"
+            " FROM turnout.provider_minute), countIf(event = 'IngestError') FROM turnout.log"
+        )
+        assert ended == b"1\t2\n"
+        assert engine.execute("SELECT count() FROM turnout.drift") == b"0\n"
+        last = Writer(client, "s").last_intent()
+        assert last is not None and last.done

@@ -21,6 +21,7 @@ from schemas.errors import OperationError
 from schemas.feedback import read_feedback
 from streams.assignor import AllToOne
 from streams.fetching import pace
+from streams.reader import group_less, read_to_end
 from streams.settings import Settings
 from streams.topics import EVENT_KINDS, Topics
 
@@ -74,6 +75,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._writing: asyncio.Task[None] | None = None
         self._wait_s = FLUSH_S
         self._ownership = 0
+        self._settled = False
+        self._failed: Exception | None = None
+        self._servers = settings.kafka.bootstrap_servers
         self.rows_written = 0
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka.bootstrap_servers, group_id=f"{topics.prefix}turnout-sink",
@@ -85,15 +89,26 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """What is read and not written is read again by the next owner."""
-        self._batch = Batch()
+        self._settled = False
         self._ownership += 1
         await self._written()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Start where the journal ends, after its last intent was replayed to the letter."""
-        if not assigned:
+        self._settled = False
+        try:
+            if assigned:
+                await self._written()
+                await self._resume(assigned)
+        except Exception as error:
+            # The coordinator would log it and let the sink read on from a wrong place: `run` raises it instead.
+            self._failed = error
             return
-        await self._written()
+        # Whatever was read before the seeks stands elsewhere.
+        self._batch = Batch()
+        self._settled = True
+
+    async def _resume(self, assigned: set[TopicPartition]) -> None:
         last = await asyncio.to_thread(self._journal.last_intent)
         unfinished = last is not None and not last.done
         if last is not None and unfinished:
@@ -104,25 +119,24 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         log.info("sink assigned", partitions=len(assigned), replayed=unfinished)
 
     async def _replay(self, ranges: Mapping[tuple[str, int], Range]) -> None:
+        """With a consumer of its own: `run` reads from the sink's at the same time, and would take some of the records."""
         records: list[ConsumerRecord] = []
-        for (topic, partition), (first, last) in ranges.items():
-            tp = TopicPartition(topic, partition)
-            self._consumer.seek(tp, first)
-            position = first
-            while position <= last:
-                found = (await self._consumer.getmany(tp, timeout_ms=1_000)).get(tp, [])
-                records.extend(record for record in found if record.offset <= last)
-                position = await self._consumer.position(tp)
-                if not found and not await self._holds(tp, position, last):
+        async with group_less(self._servers) as consumer:
+            for (topic, partition), (first, last) in ranges.items():
+                tp = TopicPartition(topic, partition)
+                begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+                if begin > last or end <= last:
                     raise OperationError(
                         f"{topic}-{partition} no longer holds offsets {first} to {last} of the sink's last intent; "
                         "raise kafka.event_retention_days above the longest stop of the sink."
                     )
-        await self._write(records, dict(ranges))
-
-    async def _holds(self, tp: TopicPartition, position: int, last: int) -> bool:
-        begin, end = (await self._consumer.beginning_offsets([tp]))[tp], (await self._consumer.end_offsets([tp]))[tp]
-        return bool(begin < position and last < end)
+                async for record in read_to_end(consumer, [tp], {tp: first}):
+                    if record.offset > last:
+                        break
+                    records.append(record)
+        rows = await asyncio.to_thread(self._rows, records)
+        await asyncio.to_thread(self._journal.write, ranges, rows)
+        self.rows_written += len(rows)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Copy until `stop` is set; then write what is read and leave the group."""
@@ -132,6 +146,10 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.subscribe([self._topics.name(kind) for kind in SINK_KINDS], listener=self)
             while not stop.is_set():
                 found = await self._consumer.getmany(timeout_ms=200, max_records=MAX_ROWS)
+                if self._failed is not None:
+                    raise self._failed
+                if not self._settled:
+                    continue
                 if found and not self._batch.records:
                     self._batch = Batch()
                 for partition, records in found.items():
@@ -140,8 +158,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._flush()
                 elif not self._batch.records and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
                     await self._rest()
-            await self._flush()
-            await self._rest()
+            if self._settled:
+                await self._flush()
+                await self._rest()
         finally:
             if self._writing is not None:
                 await asyncio.wait([self._writing])
@@ -182,11 +201,6 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         offsets = {TopicPartition(*place): last + 1 for place, (_, last) in batch.ranges.items()}
         assignment = self._consumer.assignment()
         await self._consumer.commit({tp: offset for tp, offset in offsets.items() if tp in assignment})
-
-    async def _write(self, records: list[ConsumerRecord], ranges: Mapping[tuple[str, int], Range]) -> None:
-        rows = await asyncio.to_thread(self._rows, records)
-        await asyncio.to_thread(self._journal.write, ranges, rows)
-        self.rows_written += len(rows)
 
     def _rows(self, records: list[ConsumerRecord]) -> list[Row]:
         return [self._row(record) for record in records]

@@ -4,11 +4,13 @@ Records count by the broker's time. A partition is cut before its first record t
 is a prefix of its log, as a projector that stood still at that moment had it.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from projections.partition import FOLDS, PartitionProjection
+from schemas.feedback import UnreadableFeedback
 from schemas.inforce import InForce
 from schemas.merge import SpendTotals
 from schemas.state import BudgetState, CircuitState, HealthState, Snapshot, SpendState
@@ -86,7 +88,8 @@ async def state_at(settings: Settings, at: int) -> PastState:
                 async for record in read_to_end(consumer, [tp], {tp: first}):
                     if record.timestamp * 1000 > at:
                         break
-                    projection.apply(log_record(record, codec))
+                    with contextlib.suppress(UnreadableFeedback):
+                        projection.apply(log_record(record, codec, kind))
                     records += 1
                 projections.append((kind, projection))
     return merged(at, _in_force(control, placed, at), projections, records, tuple(incomplete))

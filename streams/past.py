@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projections.partition import FOLDS, PartitionProjection
-from schemas.feedback import UnreadableFeedback
+from schemas.errors import UnreadableFeedback
 from schemas.inforce import InForce
 from schemas.merge import SpendTotals
 from schemas.state import BudgetState, CircuitState, HealthState, Snapshot, SpendState

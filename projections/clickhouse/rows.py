@@ -137,7 +137,8 @@ def _fill_event(row: list[Any], record: Record, logged_at: int) -> None:
     indices, values_of = _plan(name)
     for index, value in zip(indices, values_of(record), strict=True):
         row[index] = value
-    if (source := record.get("source")) is not None:
+    # Of a request: what feedback calls its source are the words of its giver.
+    if isinstance(source := record.get("source"), dict):
         row[_SOURCE[0]], row[_SOURCE[1]], row[_SOURCE[2]] = source["topic"], source["partition"], source["offset"]
         # A record read again by a new owner is its own first source; only another record was published twice.
         if name == "RequestDeduplicated" and record["first_source"] != source:

@@ -132,7 +132,7 @@ def local_stack(
         except KafkaStartError as error:
             raise OperationError(str(error)) from None
         # The simulators' ports may be new ones: their catalog is applied each time, a user's own file only by `turnout apply`.
-        run(_prepare(settings, apply=simulate))
+        run(prepare(settings, apply=simulate))
         # Faust makes a folder for each app, in the current one by default.
         environment = SECRET_ENVIRONMENT | {"APP_DATADIR": str(data / "faust")}
         # Two processes for two cores: a flood of requests must not delay the circuits that protect from it.
@@ -167,7 +167,7 @@ def local_stack(
         broker.stop()
 
 
-async def _prepare(settings: Settings, apply: bool) -> None:
+async def prepare(settings: Settings, apply: bool) -> None:
     """Create the topics, and publish the configuration where none is in force or `apply` asks for it."""
     from infra.cli.reading import read_control
     from infra.cli.topics import created_topics

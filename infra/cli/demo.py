@@ -1,17 +1,14 @@
 """`turnout demo`: a finite run with an outage in the middle; ends by itself and audits what it did."""
 
-import contextlib
 import math
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsJson, Config, print_json, run, say
+from infra.cli.options import AsJson, Config, print_json, run, say, work_folder
 
 ENVIRONMENT = "TURNOUT_"
 
@@ -53,7 +50,7 @@ def demo(
         del os.environ[name]
     interruption = Interruption()
     try:
-        with _folder(keep) as folder:
+        with work_folder("turnout-demo-", keep) as folder:
             say(
                 "Starting Kafka, simulated providers, a worker and SQL (the first time, Kafka is downloaded: 43 MB) ..."
             )
@@ -79,17 +76,3 @@ def demo(
         say(f"Kept in {keep}; look into it with `turnout up --simulate --data {keep}`.")
     if not document["ok"]:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    """A temporary folder, or the user's own. Raises ConfigurationError when that holds something."""
-    from schemas.errors import ConfigurationError
-
-    if keep is None:
-        with tempfile.TemporaryDirectory(prefix="turnout-demo-", ignore_cleanup_errors=True) as made:
-            yield Path(made)
-        return
-    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise ConfigurationError(f"{keep} is not an empty folder; name a new one with --keep")
-    yield keep.absolute()

@@ -14,6 +14,7 @@ from typer import _click
 
 from infra.cli import dead_letters, set_, simulate, topics
 from infra.cli.apply import apply
+from infra.cli.chaos import chaos
 from infra.cli.check import check
 from infra.cli.demo import demo
 from infra.cli.explain import explain
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "status": status,
     "replay": replay,
     "state": state,
+    "chaos": chaos,
 }
 GROUPS: dict[str, typer.Typer] = {
     "topics": topics.app,

@@ -1,9 +1,11 @@
 """What commands share: options, settings, output, and one way to run asynchronous work."""
 
 import asyncio
+import contextlib
 import logging
 import sys
-from collections.abc import Coroutine, Iterable, Sequence
+import tempfile
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -104,3 +106,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def say(message: str) -> None:
     """A message for people, on stderr."""
     typer.echo(message, err=True)
+
+
+@contextlib.contextmanager
+def work_folder(prefix: str, keep: Path | None) -> Iterator[Path]:
+    """A temporary folder, or the user's own. Raises ConfigurationError when that holds something."""
+    from schemas.errors import ConfigurationError
+
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as made:
+            yield Path(made)
+        return
+    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise ConfigurationError(f"{keep} is not an empty folder; name a new one with --keep")
+    yield keep.absolute()

@@ -1,0 +1,1 @@
+"""A nemesis that disturbs real processes by a seeded schedule, and a checker of what the log then holds."""

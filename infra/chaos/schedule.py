@@ -1,0 +1,136 @@
+"""Schedules: drawn from a seed, or named. Pure: the same seed gives the same faults at the same moments."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.chaos.faults import Step
+
+FIRST_S = 4.0
+GAPS_S = (5.0, 16.0)
+MAX_WORKERS = 4
+OUTAGE_KINDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How often a fault is drawn, for how long it lasts, of how many it is, and how long nothing else happens after it."""
+
+    weight: int
+    seconds: tuple[float, float] = (1.0, 4.0)
+    count: tuple[int, int] = (0, 0)
+    rest_s: float = 0.0
+
+
+# A freeze is longer than the session timeout of 10 s; a blink is shorter than the lease of 5 s, or ends after it.
+DRAWS: Mapping[str, Draw] = {
+    "kill-worker": Draw(6),
+    "terminate-worker": Draw(3),
+    "freeze-worker": Draw(3, (12.0, 20.0)),
+    "blink-worker": Draw(3, (1.0, 8.0)),
+    "kill-projector": Draw(4),
+    "terminate-projector": Draw(2),
+    "freeze-projector": Draw(2, (12.0, 20.0)),
+    "kill-sink": Draw(4),
+    "terminate-sink": Draw(1),
+    "kill-broker": Draw(2, (1.0, 5.0), rest_s=15.0),
+    "freeze-broker": Draw(2, (3.0, 25.0), rest_s=25.0),
+    "scale": Draw(3, count=(2, MAX_WORKERS)),
+    "same-ids-twice": Draw(4, count=(20, 200)),
+    "delete-offsets": Draw(1, rest_s=20.0),
+    "compact-state": Draw(3, (5.0, 10.0)),
+    "provider-outage": Draw(4, (5.0, 20.0), count=(0, OUTAGE_KINDS - 1)),
+    "cold-start": Draw(1, rest_s=15.0),
+}
+
+
+def drawn(seed: int, seconds: float) -> tuple[Step, ...]:
+    """Faults for so many seconds of traffic."""
+    rng = random.Random(seed)
+    names = list(DRAWS)
+    weights = [draw.weight for draw in DRAWS.values()]
+    at, steps = FIRST_S, []
+    while at < seconds:
+        name = rng.choices(names, weights)[0]
+        draw = DRAWS[name]
+        step = Step(
+            round(at, 1), name, round(rng.random(), 3), round(rng.uniform(*draw.seconds), 1), rng.randint(*draw.count)
+        )
+        steps.append(step)
+        at += rng.uniform(*GAPS_S) + draw.rest_s
+    return tuple(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A plan by name. `steps`: from the length of the traffic in seconds. `owners_stay`: no worker loses a partition."""
+
+    says: str
+    steps: Callable[[float], tuple[Step, ...]]
+    owners_stay: bool = False
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _at(fault: str, *shares: float, seconds: float = 2.0, count: int = 0) -> Callable[[float], tuple[Step, ...]]:
+    """The same fault at these shares of the traffic."""
+    return lambda length: tuple(
+        Step(round(length * share, 1), fault, number / len(shares), seconds, count)
+        for number, share in enumerate(shares)
+    )
+
+
+def _scaled(length: float) -> tuple[Step, ...]:
+    return (
+        Step(1.0, "slow-providers", seconds=length, count=20),
+        Step(length / 4, "scale", count=4),
+        Step(length * 0.6, "scale", count=3),
+    )
+
+
+def _stale_projector(length: float) -> tuple[Step, ...]:
+    return (
+        Step(length * 0.15, "provider-outage", 0.0, 12.0, 0),
+        Step(length * 0.2, "freeze-projector", 0.0, 15.0),
+        Step(length * 0.2 + 18, "compact-state", seconds=6.0),
+        Step(length * 0.2 + 26, "cold-start", seconds=1.0),
+    )
+
+
+def _random_kills(length: float) -> tuple[Step, ...]:
+    """kill -9 of a worker at random moments, back at once: between call, events, answer and commit."""
+    rng = random.Random(length)
+    at, steps = 3.0, []
+    while at < length:
+        steps.append(Step(round(at, 2), "kill-worker", rng.random(), 0.2))
+        at += rng.uniform(2.0, 6.0)
+    return tuple(steps)
+
+
+PLANS: Mapping[str, Named] = {
+    "quiet": Named("nothing happens", lambda _: (), owners_stay=True),
+    "kill-worker": Named("kill -9 of a worker, once", _at("kill-worker", 0.3)),
+    "kill-worker-twice": Named("kill -9 of a worker, twice", _at("kill-worker", 0.25, 0.6)),
+    "sigterm": Named("SIGTERM of a worker", _at("terminate-worker", 0.4)),
+    "freeze-worker": Named(
+        "SIGSTOP of a worker for longer than its session, a replacement, SIGCONT",
+        _at("freeze-worker", 0.3, seconds=18.0),
+    ),
+    "kill-broker": Named("kill -9 of the broker for 3 s", _at("kill-broker", 0.4, seconds=3.0)),
+    "freeze-broker": Named("SIGSTOP of the broker for 25 s", _at("freeze-broker", 0.4, seconds=25.0)),
+    "kill-sink": Named("kill -9 of the sink", _at("kill-sink", 0.3, 0.6), owners_stay=True),
+    "same-ids-twice": Named(
+        "the same ids are published twice", _at("same-ids-twice", 0.2, 0.4, 0.6, 0.8, count=150), owners_stay=True
+    ),
+    "scale": Named(
+        "workers 2 -> 4 -> 3 under calls of 20 s",
+        _scaled,
+        owners_stay=False,
+        overrides={"worker": {"drain_s": 30, "rebalance_timeout_s": 60}},
+    ),
+    "kill-at-random": Named("kill -9 of a worker every few seconds", _random_kills),
+    "stale-projector": Named(
+        "SIGSTOP of a projector, takeover, SIGCONT, compaction of llm.state, cold start", _stale_projector
+    ),
+    "delete-offsets": Named("the groups' offsets are deleted", _at("delete-offsets", 0.5, seconds=0.0)),
+}

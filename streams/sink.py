@@ -13,6 +13,7 @@ from hashlib import sha256
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
 from projections.clickhouse.writer import Writer
@@ -200,7 +201,11 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         # For lag to be seen; where to go on stands in the journal.
         offsets = {TopicPartition(*place): last + 1 for place, (_, last) in batch.ranges.items()}
         assignment = self._consumer.assignment()
-        await self._consumer.commit({tp: offset for tp, offset in offsets.items() if tp in assignment})
+        try:
+            await self._consumer.commit({tp: offset for tp, offset in offsets.items() if tp in assignment})
+        except KafkaError as error:
+            # The group moved on, as after a broker that stood still: the next assignment begins where the journal ends.
+            log.warning("commit refused", error=type(error).__name__)
 
     def _rows(self, records: list[ConsumerRecord]) -> list[Row]:
         return [self._row(record) for record in records]

@@ -104,6 +104,26 @@ class WorkerProcess:
         return await asyncio.to_thread(self.child.wait, timeout_s)
 
 
+def children(folder: Path) -> list[int]:
+    """Processes that name the folder in their command line or their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.fsencode(folder) in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+async def gone(folder: Path) -> None:
+    """Wait until no process names the folder."""
+    async with asyncio.timeout(60):
+        while children(folder):
+            await asyncio.sleep(0.1)
+
+
 def _json(document: dict[str, Any]) -> str:
     import orjson
 

@@ -1,6 +1,7 @@
 """Faults, by name. Each is done at once and says what is to follow: a process that was killed is started again later."""
 
 import signal
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from infra.chaos.admin import delete_groups, set_topic
 from infra.chaos.field import Field
 from infra.chaos.read import ask_simulators
 from infra.cli.options import run
+from infra.supervisor import turnout
 
 STOP_S = 45.0
 """What a process may take to end after SIGTERM: its drain, a grace of ten seconds, and a slow machine."""
@@ -195,6 +197,16 @@ def slow_providers(field: Field, step: Step) -> Outcome:
     return f"every provider answers {step.count} s late for {step.seconds:.0f} s", []
 
 
+def set_budget(field: Field, step: Step) -> Outcome:
+    """A budget is changed through llm.control: `count` + 100 USD a day for everything, far above what a run spends."""
+    if not field.broker.running or "broker" in field.frozen:
+        return "", []
+    usd = str(100 + step.count)
+    command = turnout("set", "budget", "global", "day", usd, "--config", str(field.config))
+    subprocess.run(command, check=True, capture_output=True, timeout=STOP_S)
+    return f"set budget global day {usd}", []
+
+
 def cold_start(field: Field, step: Step) -> Outcome:
     """kill -9 of every worker and projector at once; all start again after `seconds`."""
     names = [name for role in ("router", "projector") for name in field.living(role)]
@@ -222,5 +234,6 @@ FAULTS: Mapping[str, Fault] = {
     "compact-state": compact_state,
     "provider-outage": provider_outage,
     "slow-providers": slow_providers,
+    "set-budget": set_budget,
     "cold-start": cold_start,
 }

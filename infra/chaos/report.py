@@ -13,7 +13,7 @@ from infra.chaos.check import INVARIANTS
 from infra.chaos.check_calls import bought_again
 from infra.chaos.check_money import sums
 from infra.chaos.history import Breach, History
-from schemas.events import AssignmentStarted
+from schemas.events import AssignmentStarted, RequestCompleted
 from schemas.units import nano_to_usd
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def document_of(
         "unconfirmed": counted.get("unconfirmed", 0),
         "answered": len(history.answers_by_source),
         "answered_ok": sum(answer.status == "ok" for answer in history.answers),
+        "errors": dict(Counter(event.code for _, event in history.of(RequestCompleted) if event.code)),
         "lost": broken["none_lost"] + broken["published_stands"],
         "answered_twice": broken["answered_once"],
         "calls": len(history.calls),
@@ -80,12 +81,13 @@ def print_report(document: Document) -> None:
     """On stdout."""
     money = document["money_nano_usd"]
     faults = ", ".join(f"{name} {count}" for name, count in document["faults"].items()) or "none"
+    errors = "".join(f", {code} {count}" for code, count in document["errors"].items())
     typer.echo(f"command        {document['command']}")
     typer.echo(f"seed           {document['seed']}, {document['seconds']:.0f} s in all")
     typer.echo(f"faults         {faults}")
     typer.echo(
         f"requests       {document['requests']} ({document['repeated']} of them published again), "
-        f"answered {document['answered']}, ok {document['answered_ok']}"
+        f"answered {document['answered']}, ok {document['answered_ok']}{errors}"
     )
     typer.echo(f"lost           {document['lost']}")
     typer.echo(f"answered twice {document['answered_twice']}")

@@ -20,7 +20,6 @@ from infra.cli.options import run, say
 from projections.fold import LogRecord
 from schemas.events import CostReserved
 
-DEADLINE_MS = 30_000
 MAX_SETTLE_S = 150.0
 QUIET_S = 8.0
 """A tick, a snapshot of it and a quiet flush of the sink."""
@@ -28,7 +27,10 @@ QUIET_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a run does. `requests` 0: traffic for `seconds`. `command`: how to run it again, for the report."""
+    """What a run does. `requests` 0: traffic for `seconds`. `deadline_s`: of a request.
+
+    `command`: how to run it again, for the report.
+    """
 
     name: str
     command: str
@@ -38,13 +40,14 @@ class Trial:
     seconds: float
     steps: tuple[Step, ...]
     owners_stay: bool
+    deadline_s: float
     overrides: Mapping[str, Any]
 
 
 def conduct(trial: Trial, folder: Path) -> Document:
     """Run it to its end and check what it left. Raises OperationError when a part does not come up."""
     started = time.monotonic()
-    overrides = {"routing": {"default_deadline_ms": DEADLINE_MS}} | dict(trial.overrides)
+    overrides = {"routing": {"default_deadline_ms": int(trial.deadline_s * 1000)}} | dict(trial.overrides)
     with Field(folder, trial.seed, overrides) as field:
         nemesis = Nemesis(field)
         field.begin(trial.rate, trial.requests)

@@ -41,6 +41,7 @@ DRAWS: Mapping[str, Draw] = {
     "delete-offsets": Draw(1, rest_s=20.0),
     "compact-state": Draw(3, (5.0, 10.0)),
     "provider-outage": Draw(4, (5.0, 20.0), count=(0, OUTAGE_KINDS - 1)),
+    "set-budget": Draw(2, count=(0, 100)),
     "cold-start": Draw(1, rest_s=15.0),
 }
 
@@ -126,7 +127,11 @@ PLANS: Mapping[str, Named] = {
         "workers 2 -> 4 -> 3 under calls of 20 s",
         _scaled,
         owners_stay=False,
-        overrides={"worker": {"drain_s": 30, "rebalance_timeout_s": 60}},
+        # A rebalance waits for calls of 20 s, and a request that waited for it makes one of its own.
+        overrides={
+            "worker": {"drain_s": 30, "rebalance_timeout_s": 60},
+            "routing": {"default_deadline_ms": 120_000},
+        },
     ),
     "kill-at-random": Named("kill -9 of a worker every few seconds", _random_kills),
     "stale-projector": Named(

@@ -19,6 +19,7 @@ def chaos(
         str | None, typer.Option(help="A named plan in place of drawn faults; `list` prints them all.")
     ] = None,
     requests: Annotated[int, typer.Option(min=100, help="How many requests a named plan sends.")] = 10_000,
+    deadline_s: Annotated[float, typer.Option(min=1, help="How long a request may take.")] = 30.0,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too.")
     ] = None,
@@ -50,14 +51,15 @@ def chaos(
         del os.environ[name]
     if plan is None:
         seconds = minutes * 60
-        command = f"turnout chaos --seed {seed} --minutes {minutes:g} --rate {rate:g}"
-        trial = Trial("drawn", command, seed, rate, 0, seconds, drawn(seed, seconds), False, {})
+        command = f"turnout chaos --seed {seed} --minutes {minutes:g} --rate {rate:g} --deadline-s {deadline_s:g}"
+        trial = Trial("drawn", command, seed, rate, 0, seconds, drawn(seed, seconds), False, deadline_s, {})
     elif plan in PLANS:
         named, seconds = PLANS[plan], requests / rate
-        command = f"turnout chaos --plan {plan} --seed {seed} --requests {requests} --rate {rate:g}"
+        command = f"turnout chaos --plan {plan} --seed {seed} --requests {requests} --rate {rate:g} --deadline-s {deadline_s:g}"
         trial = Trial(
-            plan, command, seed, rate, requests, seconds, named.steps(seconds), named.owners_stay, named.overrides
-        )
+            plan, command, seed, rate, requests, seconds, named.steps(seconds), named.owners_stay, deadline_s,
+            named.overrides,
+        )  # fmt: skip
     else:
         raise ConfigurationError(f"there is no plan {plan!r}; use one of {', '.join(PLANS)}")
     for step in trial.steps:

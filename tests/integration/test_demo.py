@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import children, gone
 
 COMMAND = (sys.executable, "-m", "infra.cli.main", "demo", "--requests", "500", "--rate", "25")
 EVENTS = {"llm.decisions", "llm.attempts", "llm.costs", "llm.transitions", "llm.control"}
@@ -20,25 +21,6 @@ async def demo(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment
     )
-
-
-def children(folder: Path) -> list[int]:
-    """Processes that name the folder in their command line or their environment."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if os.fsencode(folder) in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue
-    return found
-
-
-async def gone(folder: Path) -> None:
-    async with asyncio.timeout(30):
-        while children(folder):
-            await asyncio.sleep(0.1)
 
 
 async def test_an_outage_in_the_middle_loses_nothing(tmp_path: Path) -> None:

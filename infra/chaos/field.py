@@ -46,10 +46,11 @@ class Frozen:
 
 @dataclass
 class Field:
-    """Owns the processes. `overrides`: sections of the configuration; `workers`, `projectors`: how many at the start."""
+    """Owns the processes. `base`: the user's file; `overrides`: sections of the configuration; `workers`, `projectors`: how many at the start."""
 
     folder: Path
     seed: int
+    base: dict[str, object]
     overrides: Mapping[str, Any]
     workers: int = 2
     projectors: int = 2
@@ -65,7 +66,7 @@ class Field:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config = self.folder / "turnout.yaml"
-        document = local_document({}, self.folder, self.ports, simulate=True)
+        document = local_document(self.base, self.folder, self.ports, simulate=True)
         for section, values in self.overrides.items():
             document[section] = dict(document.get(section) or {}) | values  # type: ignore[call-overload]
         self.config.write_text(yaml.safe_dump(document, sort_keys=False))

@@ -44,11 +44,11 @@ class Trial:
     overrides: Mapping[str, Any]
 
 
-def conduct(trial: Trial, folder: Path) -> Document:
-    """Run it to its end and check what it left. Raises OperationError when a part does not come up."""
+def conduct(trial: Trial, base: dict[str, object], folder: Path) -> Document:
+    """Run it to its end and check what it left. `base`: the user's file. Raises OperationError when a part does not come up."""
     started = time.monotonic()
     overrides = {"routing": {"default_deadline_ms": int(trial.deadline_s * 1000)}} | dict(trial.overrides)
-    with Field(folder, trial.seed, overrides) as field:
+    with Field(folder, trial.seed, base, overrides) as field:
         nemesis = Nemesis(field)
         field.begin(trial.rate, trial.requests)
         assert field.load is not None

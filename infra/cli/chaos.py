@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import say, work_folder
+from infra.cli.options import Config, say, work_folder
 
 ENVIRONMENT = "TURNOUT_"
 
 
 def chaos(
+    config: Config = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same faults at the same moments.")] = 1,
     minutes: Annotated[float, typer.Option(min=0.2, help="How long requests are sent.")] = 5.0,
     rate: Annotated[float, typer.Option(min=1, help="Requests a second, whatever comes back.")] = 40.0,
@@ -29,7 +30,8 @@ def chaos(
 ) -> None:
     """Kill, freeze and scale workers, projectors, sink and broker under traffic, then check every record they left.
 
-    Everything runs on free ports and in a temporary folder. Exits 1 when a request was lost or answered twice, a call was
+    Everything runs on free ports and in a temporary folder; of a configuration file the worker's part is used, with the
+    simulators' catalog. Exits 1 when a request was lost or answered twice, a call was
     bought twice, costs differ from the providers' bill, or SQL or llm.state from the log.
 
     \b
@@ -40,12 +42,14 @@ def chaos(
     from infra.chaos.report import print_report
     from infra.chaos.run import Trial, conduct
     from infra.chaos.schedule import PLANS, drawn
+    from infra.local import file_document
     from schemas.errors import ConfigurationError
 
     if plan == "list":
         for name, known in PLANS.items():
             typer.echo(f"{name:18} {known.says}")
         return
+    base = file_document(config)
     # The environment wins over the file: a nemesis must not reach the cluster that it names.
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
         del os.environ[name]
@@ -66,7 +70,7 @@ def chaos(
         say(f"planned {step.at_s:7.1f} s  {step.fault} pick={step.pick} seconds={step.seconds} count={step.count}")
     with work_folder("turnout-chaos-", keep) as folder:
         say("Starting Kafka, simulated providers, workers, projectors and SQL ...")
-        document = conduct(trial, folder)
+        document = conduct(trial, base, folder)
     print_report(document)
     if json_file is not None:
         import orjson

@@ -46,7 +46,10 @@ class Frozen:
 
 @dataclass
 class Field:
-    """Owns the processes. `base`: the user's file; `overrides`: sections of the configuration; `workers`, `projectors`: how many at the start."""
+    """Owns the processes. `base`: the user's file; `overrides`: sections of the configuration.
+
+    `workers`, `projectors`: how many at the start.
+    """
 
     folder: Path
     seed: int

@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agents.execution.outcome import Failed, Outcome, Succeeded
+from agents.following import exhausted, following
 from agents.ports import Caller, Clock, EventLog, Live
+from agents.retry_budget import Kind, allows
 from agents.run import Attempt, Run
 from schemas.catalog import Deployment
 from schemas.errors import LeaseLost, RequestError
 from schemas.events import PlanStep
-from schemas.failures import Failure
 from schemas.state import CircuitState
 from schemas.units import MICROS_PER_MS, MICROS_PER_S
 
-MAX_WAIT_S = 5.0
-RETRY_BACKOFF_S = (0.05, 0.15)
 DEFAULT_COOLING_MS = 1_000
+_KINDS: dict[str, Kind] = {"": "first", "other": "fallback"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,6 @@ class Served:
     deployment: Deployment
     step: PlanStep
     outcome: Succeeded
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What follows a failure: `action` same | other | wait | none, after `pause_s`, with these steps left."""
-
-    action: str
-    steps: list[PlanStep]
-    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +50,7 @@ class Attempts:
         catalog = run.inforce.configuration.catalog
         steps = list(run.decision.plan)
         failed: Failed | None = None
+        action, kind = "", _KINDS[""]
         while steps:
             step = steps[0]
             deployment = catalog.deployment_by_id[step.deployment]
@@ -67,19 +59,28 @@ class Attempts:
                 continue
             if (late := self._late(run)) is not None:
                 raise late
-            attempt, outcome = await self._call(run, deployment, step)
+            attempt, outcome = await self._call(run, deployment, step, kind)
             if isinstance(outcome, Succeeded):
                 run.ended(attempt, outcome, self.clock.now(), next_action="none", jitter=0.0)
                 return Served(deployment, step, outcome)
             failed = outcome
-            follow = self._next(run, failed, steps, deployment)
-            jitter = self.rng.uniform(-1.0, 1.0)
-            run.ended(attempt, failed, self.clock.now(), next_action=follow.action, jitter=jitter)
-            steps = follow.steps
+            now = self.clock.now()
+            follow = following(
+                failed, steps, run.attempts, catalog, most=run.inforce.configuration.routing.max_attempts,
+                remaining_s=(run.deadline_at - now) / MICROS_PER_S, allowed=self._may_repeat, jitter=self.rng.random(),
+            )  # fmt: skip
+            action, kind, steps = follow.action, _KINDS.get(follow.action, "repeat"), follow.steps
+            if kind == "repeat" and steps:
+                self.live.repeating(steps[0].deployment, now)
+            run.ended(attempt, failed, now, next_action=action, jitter=self.rng.uniform(-1.0, 1.0))
             if follow.pause_s:
                 await asyncio.sleep(follow.pause_s)
         assert failed is not None, "a plan has at least one step that is tried"
-        raise self._late(run) or exhausted(run, failed)
+        raise self._late(run) or exhausted(run.attempts, failed, held_back=action == "retry_budget")
+
+    def _may_repeat(self, deployment: str) -> bool:
+        budget = self.live.budgets.get(deployment)
+        return budget is None or allows(budget, self.clock.now())
 
     def _blocked(self, deployment: str) -> bool:
         """Whether the deployment closed its door since the decision was made."""
@@ -100,7 +101,7 @@ class Attempts:
         )
         return RequestError("deadline_exceeded", message)
 
-    async def _call(self, run: Run, deployment: Deployment, step: PlanStep) -> tuple[Attempt, Outcome]:
+    async def _call(self, run: Run, deployment: Deployment, step: PlanStep, kind: Kind) -> tuple[Attempt, Outcome]:
         circuit = self.circuits.get(deployment.id)
         trial = circuit is not None and circuit.status == "half_open"
         attempt = Attempt(
@@ -109,16 +110,21 @@ class Attempts:
         )  # fmt: skip
         if trial:
             self.live.trials.add(deployment.id)
-        self.live.started(deployment.id)
+        self.live.started(deployment.id, self.clock.now(), kind)
+        good: bool | None = None
         try:
             events = [*run.pending, *run.started(attempt, self.clock.now())]
             run.pending = []
             await self.log.append(events)
             outcome = await self._answered(run, attempt)
             self._learn(deployment.id, outcome)
+            if isinstance(outcome, Succeeded):
+                good = True
+            elif outcome.counts or outcome.cool:
+                good = False
             return attempt, outcome
         finally:
-            self.live.ended(deployment.id)
+            self.live.ended(deployment.id, self.clock.now(), kind, good)
             if trial:
                 self.live.trials.discard(deployment.id)
 
@@ -155,50 +161,3 @@ class Attempts:
             self.live.cooling[deployment] = self.clock.now() + wait_ms * MICROS_PER_MS
         elif outcome.quarantine:
             self.live.out_of_service[deployment] = outcome.failure.value
-
-    def _next(self, run: Run, failed: Failed, steps: list[PlanStep], deployment: Deployment) -> Next:
-        rest = steps[1:]
-        if failed.other == "none":
-            rest = []
-        elif failed.other == "larger":
-            catalog = run.inforce.configuration.catalog
-            here = catalog.model_by_id[deployment.model].context_window
-            rest = [
-                step for step in rest
-                if catalog.model_by_id[catalog.deployment_by_id[step.deployment].model].context_window > here
-            ]  # fmt: skip
-        if rest:
-            # Another deployment is free: a second call on the one that just failed would only add to its trouble.
-            return Next("other", rest)
-        remaining_s = (run.deadline_at - self.clock.now()) / MICROS_PER_S
-        if len(run.attempts) + 1 >= run.inforce.configuration.routing.max_attempts:
-            return Next("none", [])
-        wait_s = (failed.retry_after_ms or 0) / 1000
-        if failed.failure is Failure.RATE_LIMITED and 0 < wait_s <= min(MAX_WAIT_S, remaining_s / 4):
-            return Next("wait", steps[:1], wait_s)
-        again = any(attempt.deployment == deployment.id for attempt in run.attempts)
-        if failed.same and not again and remaining_s > RETRY_BACKOFF_S[1]:
-            return Next("same", steps[:1], self.rng.uniform(*RETRY_BACKOFF_S))
-        return Next("none", [])
-
-
-def exhausted(run: Run, failed: Failed) -> RequestError:
-    """The final error of a plan that came to its end with this failure."""
-    tried = ", ".join(f"{attempt.deployment}: {attempt.failure}" for attempt in run.attempts)
-    if failed.ours:
-        return RequestError("internal", f"Turnout could not send the request ({tried}); report it with the request id.")
-    match failed.failure:
-        case Failure.INVALID_REQUEST:
-            said = failed.rejection or "The provider refused the request as invalid"
-            return RequestError("provider_rejected", f"{said} ({tried}); correct the body.")
-        case Failure.CONTEXT_LENGTH:
-            message = f"The request is longer than every context window tried ({tried}); shorten the messages."
-            return RequestError("context_length_exceeded", message)
-        case Failure.TOO_LARGE:
-            return RequestError(
-                "request_too_large", f"Every provider refused the size ({tried}); send a smaller request."
-            )
-        case Failure.CONTENT_FILTERED:
-            return RequestError("content_filtered", f"The provider's filter refused it ({tried}); change the content.")
-    message = f"Every attempt failed ({tried}); try again, or allow more deployments."
-    return RequestError("all_attempts_failed", message, retry_after_ms=failed.retry_after_ms or 1_000)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agents.execution.outcome import Outcome
+from agents.retry_budget import Kind, RetryBudget, ended, started
 from schemas.catalog import Deployment
 from schemas.events import Event
 from schemas.ids import Source
@@ -104,7 +105,8 @@ class Live:
     """What this worker knows itself, beside the log: calls under way and what providers just told it.
 
     `in_flight`: calls by deployment of this worker and of the others together; `own` is this worker's part.
-    `turns`: decisions so far by group of replicas; `workers`: alive, this one included.
+    `turns`: decisions so far by group of replicas; `workers`: alive, this one included. `budgets`: retry budgets by
+    deployment.
     """
 
     in_flight: dict[str, int] = field(default_factory=dict)
@@ -116,14 +118,23 @@ class Live:
     turn: int = 0
     turns: dict[str, int] = field(default_factory=dict)
     workers: int = 1
+    budgets: dict[str, RetryBudget] = field(default_factory=dict)
 
-    def started(self, deployment: str) -> None:
+    def started(self, deployment: str, now: int, kind: Kind) -> None:
         self.own[deployment] = self.own.get(deployment, 0) + 1
         self.in_flight[deployment] = self.in_flight.get(deployment, 0) + 1
+        if kind != "repeat":
+            self.budgets[deployment] = started(self.budgets.get(deployment, RetryBudget()), now, kind)
 
-    def ended(self, deployment: str) -> None:
+    def repeating(self, deployment: str, now: int) -> None:
+        """A repeated call was decided on: it counts before its pause, or all that pause would find the budget free."""
+        self.budgets[deployment] = started(self.budgets.get(deployment, RetryBudget()), now, "repeat")
+
+    def ended(self, deployment: str, now: int, kind: Kind, good: bool | None) -> None:
+        """`good`: None where the deployment is not to blame."""
         self.own[deployment] -= 1
         self.in_flight[deployment] -= 1
+        self.budgets[deployment] = ended(self.budgets[deployment], now, kind, good)
 
     def others_are(self, others: Sequence[Mapping[str, int]]) -> None:
         """Take over what the other workers published: calls in flight by deployment, one mapping a worker."""

@@ -78,7 +78,7 @@ class Failed:
     `http_status` is 0 without an answer. `provider_code` is one of our list, or "". `rejection`: why the request
     itself cannot be served, a clause in our words without a full stop; with `other` "any" and nothing sent, what this
     provider's wire format cannot carry. `ours`: our own fault, nothing was sent; `provider_code` is then the class of
-    the error.
+    the error. `elsewhere`: the credential was refused, and the deployment has another one that is usable.
     """
 
     failure: Failure
@@ -96,6 +96,7 @@ class Failed:
     usage: Usage | None = None
     rejection: str = ""
     ours: bool = False
+    elsewhere: bool = False
 
 
 Outcome = Succeeded | Failed

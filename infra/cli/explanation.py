@@ -205,7 +205,8 @@ def _attempt_words(attempt: Story) -> str:
         case "failed":
             status = f" with HTTP {attempt['http_status']}" if attempt["http_status"] else ""
             follow = {"same": "the same deployment was tried again", "other": "the next deployment was tried",
-                      "wait": "it waited", "none": "nothing more was tried"}  # fmt: skip
+                      "wait": "it waited", "none": "nothing more was tried",
+                      "retry_budget": "the retry budget held back what was left"}  # fmt: skip
             after = follow.get(attempt["next_action"], attempt["next_action"])
             return f"{where} failed{took}: {attempt['failure'].replace('_', ' ')}{status}; {after}{cost}."
         case "abandoned":

@@ -47,9 +47,10 @@ class AttemptSucceeded(AttemptEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed(AttemptEvent):
-    """`next_action`: same | other | wait | none. `billed`: no | yes | unknown. `jitter`: uniform in [-1, 1], drawn here
+    """`next_action`: same | other | wait | none | retry_budget. `billed`: no | yes | unknown.
 
-    so that a fold that opens a circuit needs no randomness. `http_status` is 0 where there was no answer.
+    `jitter`: uniform in [-1, 1], drawn here so that a fold that opens a circuit needs no randomness. `http_status` is 0
+    where there was no answer.
     """
 
     task: str

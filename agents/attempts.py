@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from agents.execution.outcome import Failed, Outcome, Succeeded
 from agents.following import exhausted, following
+from agents.limits import used_up_until
 from agents.ports import Caller, Clock, EventLog, Live
 from agents.retry_budget import Kind, allows
 from agents.run import Attempt, Run
@@ -54,7 +55,7 @@ class Attempts:
         while steps:
             step = steps[0]
             deployment = catalog.deployment_by_id[step.deployment]
-            if len(steps) > 1 and self._blocked(deployment.id):
+            if len(steps) > 1 and self._blocked(deployment):
                 steps.pop(0)
                 continue
             if (late := self._late(run)) is not None:
@@ -82,15 +83,17 @@ class Attempts:
         budget = self.live.budgets.get(deployment)
         return budget is None or allows(budget, self.clock.now())
 
-    def _blocked(self, deployment: str) -> bool:
+    def _blocked(self, deployment: Deployment) -> bool:
         """Whether the deployment closed its door since the decision was made."""
-        circuit = self.circuits.get(deployment)
+        circuit = self.circuits.get(deployment.id)
         now = self.clock.now()
         if circuit is not None and circuit.status == "open" and (circuit.forced or circuit.open_until > now):
             return True
-        if circuit is not None and circuit.status == "half_open" and deployment in self.live.trials:
+        if circuit is not None and circuit.status == "half_open" and deployment.id in self.live.trials:
             return True
-        return self.live.cooling.get(deployment, 0) > now or deployment in self.live.out_of_service
+        if self.live.cooling.get(deployment.id, 0) > now or deployment.id in self.live.out_of_service:
+            return True
+        return self.live.rates.is_full(deployment, now)
 
     def _late(self, run: Run) -> RequestError | None:
         if self.clock.now() < run.deadline_at:
@@ -111,13 +114,15 @@ class Attempts:
         if trial:
             self.live.trials.add(deployment.id)
         self.live.started(deployment.id, self.clock.now(), kind)
+        tokens = run.decision.estimated_tokens_in + run.decision.estimated_tokens_out
+        self.live.rates.sent(deployment.id, self.clock.now(), 1, tokens)
         good: bool | None = None
         try:
             events = [*run.pending, *run.started(attempt, self.clock.now())]
             run.pending = []
             await self.log.append(events)
             outcome = await self._answered(run, attempt)
-            self._learn(deployment.id, outcome)
+            self._learn(deployment.id, outcome, tokens)
             if isinstance(outcome, Succeeded):
                 good = True
             elif outcome.counts or outcome.cool:
@@ -152,12 +157,19 @@ class Attempts:
                 pass
             raise
 
-    def _learn(self, deployment: str, outcome: Outcome) -> None:
-        """What this worker knows at once; the log tells the others."""
+    def _learn(self, deployment: str, outcome: Outcome, tokens: int) -> None:
+        """What this worker knows at once; the log tells the others. `tokens`: what was counted at the start."""
+        now, usage = self.clock.now(), outcome.usage
+        if usage is not None and usage.certain:
+            self.live.rates.sent(deployment, now, 0, usage.tokens_in + usage.tokens_out - tokens)
+        if outcome.headroom is not None:
+            self.live.rates.told(deployment, outcome.headroom, now, self.live.in_flight[deployment] - 1)
+            if until := used_up_until(outcome.headroom, now):
+                self.live.cooling[deployment] = max(until, self.live.cooling.get(deployment, 0))
         if isinstance(outcome, Succeeded):
             return
         if outcome.cool:
             wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else DEFAULT_COOLING_MS
-            self.live.cooling[deployment] = self.clock.now() + wait_ms * MICROS_PER_MS
+            self.live.cooling[deployment] = max(now + wait_ms * MICROS_PER_MS, self.live.cooling.get(deployment, 0))
         elif outcome.quarantine:
             self.live.out_of_service[deployment] = outcome.failure.value

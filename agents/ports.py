@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agents.execution.outcome import Outcome
+from agents.limits import RateLimits
 from agents.retry_budget import Kind, RetryBudget, ended, started
 from schemas.catalog import Deployment
 from schemas.events import Event
@@ -106,7 +107,7 @@ class Live:
 
     `in_flight`: calls by deployment of this worker and of the others together; `own` is this worker's part.
     `turns`: decisions so far by group of replicas; `workers`: alive, this one included. `budgets`: retry budgets by
-    deployment.
+    deployment; `rates`: the traffic of the last minute.
     """
 
     in_flight: dict[str, int] = field(default_factory=dict)
@@ -119,6 +120,7 @@ class Live:
     turns: dict[str, int] = field(default_factory=dict)
     workers: int = 1
     budgets: dict[str, RetryBudget] = field(default_factory=dict)
+    rates: RateLimits = field(default_factory=RateLimits)
 
     def started(self, deployment: str, now: int, kind: Kind) -> None:
         self.own[deployment] = self.own.get(deployment, 0) + 1

@@ -143,7 +143,7 @@ class Router:
     def _decide(
         self, request: ChatRequest, identity: Identity, inforce: InForce, deadline_at: int, timing: Timing
     ) -> Decision:
-        live = self.live
+        live, now = self.live, self.clock.now()
         view = RoutingView(
             inforce=inforce,
             circuits=self.knowledge.circuits,
@@ -158,12 +158,13 @@ class Router:
             workers=live.workers,
             learned=self.knowledge.learned,
             quality=self.knowledge.quality,
+            full=live.rates.full(inforce.configuration.catalog.deployment_by_id, now),
         )
         live.turn += 1
         seed = self.rng.getrandbits(63)
         started = perf_counter()
         try:
-            decision = decide(request, identity.tenant, view, now=self.clock.now(), deadline_at=deadline_at, seed=seed)
+            decision = decide(request, identity.tenant, view, now=now, deadline_at=deadline_at, seed=seed)
         finally:
             timing.decision = (perf_counter() - started) * 1000
         live.turns[decision.turn_key] = live.turns.get(decision.turn_key, 0) + 1

@@ -203,11 +203,15 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLoad:
-    """Calls in flight by deployment of one worker, published every second and forgotten after three."""
+    """Calls in flight by deployment of one worker, published every second and forgotten after three.
+
+    `minute`: deployment -> (requests, tokens) that it started in the last minute or may start in the coming second.
+    """
 
     worker: str
     sent_at: int
     in_flight: dict[str, int] = field(default_factory=dict)
+    minute: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

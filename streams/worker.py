@@ -158,6 +158,8 @@ class Worker:
         app.ownership = tasks.ownership
         self.tasks = tasks
         route_requests(app, tasks)
+        # Before the first request: a worker that joins knows what the others sent.
+        await self._publish_load(producer, lease)
         self._background(self._every(LOAD_INTERVAL_S, lambda: self._publish_load(producer, lease)))
         await app.start()
 
@@ -216,11 +218,14 @@ class Worker:
                 self._background(run(), lasting=False)
 
     async def _publish_load(self, producer: Producer, lease: Lease) -> None:
+        now = self.clock.now()
+        others = self.view.other_workers(self.name, now)
+        self.live.others_are([load.in_flight for load in others])
+        deployments = self.control.current.configuration.catalog.deployment_by_id
+        minute = self.live.rates.others_are([load.minute for load in others], deployments, now)
         if not lease.valid():
             return
-        now = self.clock.now()
-        self.live.others_are([load.in_flight for load in self.view.other_workers(self.name, now)])
-        load = WorkerLoad(self.name, now, {d: count for d, count in self.live.own.items() if count})
+        load = WorkerLoad(self.name, now, {d: count for d, count in self.live.own.items() if count}, minute)
         snapshot = Snapshot(
             kind="load", fold_version=1, subject=self.name, topic="", partition=0, epoch=0, offset=now, logged_at=now,
             value=encode_value(load),

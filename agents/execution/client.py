@@ -8,13 +8,14 @@ import asyncio
 import re
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
 from agents.execution import classify
 from agents.execution.credentials import Credentials
+from agents.execution.headroom import headroom_of
 from agents.execution.outcome import Answer, Failed, Outcome, Succeeded, Trouble
 from agents.execution.streaming import OnDelta, Stream
 from agents.execution.target import IllegalHeader, Target, Targets
@@ -86,8 +87,8 @@ class Caller:
         response = await _sent(ready)
         if isinstance(response, Failed):
             return response
+        headers = _lower(response)
         try:
-            headers = _lower(response)
             wanted = request_body.get("n")
             stream = Stream(
                 response, headers, ready.started, ready.first, ready.end, deadline, MAX_BYTES,
@@ -95,10 +96,10 @@ class Caller:
                 on_delta=on_delta,
             )  # fmt: skip
             if response.status_code == 200 and "event-stream" in headers.get("content-type", "").lower():
-                return await stream.read(ready.target.provider.chunks(int(time.time())))
+                return _told(headers, await stream.read(ready.target.provider.chunks(int(time.time()))))
             # An error, or a server that answers at once whatever it was asked for.
             outcome = await _answered(ready, response, headers, empty_is_good=False)
-            return await stream.deliver_whole(outcome) if isinstance(outcome, Succeeded) else outcome
+            return _told(headers, await stream.deliver_whole(outcome) if isinstance(outcome, Succeeded) else outcome)
         finally:
             await _closed(response)
 
@@ -164,8 +165,9 @@ class Caller:
         response = await _sent(ready)
         if isinstance(response, Failed):
             return response
+        headers = _lower(response)
         try:
-            return await _answered(ready, response, _lower(response), empty_is_good=empty_is_good)
+            return _told(headers, await _answered(ready, response, headers, empty_is_good=empty_is_good))
         finally:
             await _closed(response)
 
@@ -222,6 +224,12 @@ async def _answered(
         first_token_ms=0.0,
         model=read.model,
     )
+
+
+def _told(headers: dict[str, str], outcome: Outcome) -> Outcome:
+    """The outcome with what the headers say of the rate limits."""
+    headroom = headroom_of(headers, now=time.time())
+    return outcome if headroom is None else replace(outcome, headroom=headroom)
 
 
 async def _closed(response: httpx.Response) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from agents.execution.headroom import Headroom
 from schemas.failures import Failure
 
 
@@ -59,7 +60,7 @@ UNREADABLE = Trouble(readable=False)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
     """The provider answered, `finish_reason` content_filter included. `completion` is an OpenAI chat.completion,
-    whole also after a stream; `first_token_ms` is 0 without one."""
+    whole also after a stream; `first_token_ms` is 0 without one. `headroom`: what is left of the rate limits."""
 
     completion: dict[str, Any]
     usage: Usage
@@ -69,6 +70,7 @@ class Succeeded:
     latency_ms: float
     first_token_ms: float
     model: str
+    headroom: Headroom | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class Failed:
     itself cannot be served, a clause in our words without a full stop; with `other` "any" and nothing sent, what this
     provider's wire format cannot carry. `ours`: our own fault, nothing was sent; `provider_code` is then the class of
     the error. `elsewhere`: the credential was refused, and the deployment has another one that is usable.
+    `headroom`: what the answer's headers said is left of the rate limits.
     """
 
     failure: Failure
@@ -97,6 +100,7 @@ class Failed:
     rejection: str = ""
     ours: bool = False
     elsewhere: bool = False
+    headroom: Headroom | None = None
 
 
 Outcome = Succeeded | Failed

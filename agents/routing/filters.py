@@ -84,7 +84,7 @@ def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int]
     crowded = any(map(ge, loads, learned.rooms))
     if not (
         crowded or closed or view.inforce.switched_off or view.out_of_service or view.tried or view.cooling
-        or view.trials or learned.unhealthy
+        or view.trials or view.full or learned.unhealthy
     ):  # fmt: skip
         return _by_circuits(compiled, troubles, probing, now)
     blocked: Blocked = {position: (Reason.BUDGET, until) for position, until in closed.items()}
@@ -115,7 +115,12 @@ def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int]
     at_limit = []
     if crowded:
         at_limit = [p for p, name, room in learned.room if view.in_flight.get(name, 0) >= room]
-    return Unavailable(blocked, _full(compiled, view, at_limit, blocked, now) if at_limit else {})
+    full = _full(compiled, view, at_limit, blocked, now) if at_limit else {}
+    for name, until in view.full.items() if view.full else ():
+        position = position_of.get(name)
+        if position is not None:
+            full.setdefault(position, (Reason.RATE_LIMIT, until))
+    return Unavailable(blocked, full)
 
 
 def _by_circuits(compiled: Compiled, troubles: list[tuple[int, CircuitState]], probing: bool, now: int) -> Unavailable:

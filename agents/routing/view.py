@@ -38,6 +38,7 @@ class RoutingView:
     `tokens_in_flight`: estimated, of the calls under way
     (none). `response_ms`: peak EWMA (health's time). `price_factors`: price now over list price (1).
     `forecast`: calls a minute expected in this hour (none). `explore`: whether the policy lets `adaptive` explore.
+    `full`: deployments whose rate limit leaves no further call, until when (none).
     """
 
     inforce: InForce
@@ -61,3 +62,4 @@ class RoutingView:
     price_factors: Mapping[str, float] | None = None
     forecast: Mapping[str, float] | None = None
     explore: bool = True
+    full: Mapping[str, int] | None = None

@@ -34,7 +34,7 @@ def following(
     make. `allowed`: whether the retry budget of a deployment has an extra call left. `jitter`: 0..1."""
     here = steps[0].deployment
     rest = _others(failed, steps, catalog)
-    if failed.elsewhere and allowed(here):
+    if failed.elsewhere and len(tried) + 1 < most and allowed(here):
         # Another credential of the same deployment: at once, and it says nothing about the deployment.
         return Next("same", steps)
     # Another deployment is free: a second call on the one that just failed would only add to its trouble.

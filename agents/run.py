@@ -19,6 +19,7 @@ from schemas.events import (
     CostReserved,
     PlanStep,
 )
+from schemas.failures import Failure
 from schemas.inforce import InForce
 from schemas.requests import ChatRequest
 from schemas.responses import AttemptSummary
@@ -142,12 +143,21 @@ class Run:
             self.pending.append(self._attempts(self._failed(attempt, outcome, now, next_action, jitter)))
         self.pending.append(self._costs(self._incurred(attempt, cost, certainty, usage, now)))
 
-    def abandoned(self, attempt: Attempt, reason: str, latency_ms: float, now: int) -> list[Planned]:
-        """The call was cancelled by us: what the provider charges is unknown, so the reservation is."""
+    def abandoned(
+        self, attempt: Attempt, reason: str, latency_ms: float, now: int, *, sent: bool = True
+    ) -> list[Planned]:
+        """The call was cancelled by us: what the provider charges is unknown, so the reservation is, once it was sent."""
+        cost, certainty = (attempt.reserved, "estimated") if sent else (0, "certain")
+        self.cost_nano_usd += cost
+        summary = AttemptSummary(
+            attempt.number, attempt.deployment.id, attempt.step.tier, "abandoned", Failure.CANCELLED.value, 0, latency_ms,
+            cost,
+        )  # fmt: skip
+        self.attempts.append(summary)
         origin = self._of_attempt("AttemptAbandoned", attempt, now)
         return [
             self._attempts(AttemptAbandoned(**origin, reason=reason, latency_ms=latency_ms)),
-            self._costs(self._incurred(attempt, attempt.reserved, "estimated", NO_USAGE, now)),
+            self._costs(self._incurred(attempt, cost, certainty, NO_USAGE, now)),
         ]
 
     def _cost(self, attempt: Attempt, outcome: Outcome) -> tuple[int, str, Usage]:

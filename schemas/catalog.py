@@ -25,14 +25,19 @@ class Configured(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=False)
 
 
-def credential_reference(value: str) -> str:
+def credential_references(value: str | tuple[str, ...]) -> str | tuple[str, ...]:
     """A key never stands in the configuration or the log, only where to find it."""
-    if value and not value.startswith(("env:", "file:")):
+    references = (value,) if isinstance(value, str) else value
+    if not references or (not isinstance(value, str) and "" in references):
+        raise ValueError("must hold a reference, env:NAME or file:PATH; leave it out where no key is needed")
+    if any(reference and not reference.startswith(("env:", "file:")) for reference in references):
         raise ValueError("must be env:NAME or file:PATH, never the key itself")
+    if len(set(references)) < len(references):
+        raise ValueError("holds the same reference twice; name each credential once")
     return value
 
 
-CredentialReference = Annotated[str, AfterValidator(credential_reference)]
+CredentialReferences = Annotated[str | tuple[str, ...], AfterValidator(credential_references)]
 
 
 class Prices(Configured):
@@ -87,20 +92,25 @@ class Timeouts(Configured):
 
 
 class Deployment(Configured):
-    """An endpoint that serves a model with a credential."""
+    """An endpoint that serves a model with a credential, or with several: the next one where one is refused."""
 
     id: str = Field(min_length=1, max_length=200)
     provider: ProviderName
     model: str
     upstream_model: str = ""
     base_url: str = Field(pattern=r"^https?://")
-    api_key: CredentialReference = ""
+    api_key: CredentialReferences = ""
     headers: dict[str, str] = {}
     fallback_tier: FallbackTier = "primary"
     region: str = ""
     weight: float = Field(1.0, gt=0)
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """References in the order of their use; one empty one where no key is needed."""
+        return (self.api_key,) if isinstance(self.api_key, str) else self.api_key
 
 
 class Catalog(Configured):

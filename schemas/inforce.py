@@ -9,6 +9,7 @@ from schemas.events import (
     BudgetSet,
     CircuitForced,
     ConfigurationApplied,
+    CredentialReleased,
     DeploymentSwitched,
     Event,
     StrategySet,
@@ -20,7 +21,10 @@ from schemas.units import NANO
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """`offset`: the last control record applied, -1 for none. `forced`: circuits held open or closed by a command."""
+    """`offset`: the last control record applied, -1 for none. `forced`: circuits held open or closed by a command.
+
+    `released`: deployment -> offset of the last command that released its credentials.
+    """
 
     offset: int = -1
     applied: bool = False
@@ -31,6 +35,7 @@ class InForce:
     forced: dict[str, str] = field(default_factory=dict)
     switched_off: frozenset[str] = frozenset()
     strategies: dict[str, str] = field(default_factory=dict)
+    released: dict[str, int] = field(default_factory=dict)
 
 
 def document_of(configuration: Configuration) -> str:
@@ -65,6 +70,8 @@ def apply_control(state: InForce, offset: int, event: Event) -> InForce:
             return replace(state, forced={d: p for d, p in state.forced.items() if d != event.deployment})
         case CircuitForced():
             return replace(state, forced={**state.forced, event.deployment: event.position})
+        case CredentialReleased():
+            return replace(state, released={**state.released, event.deployment: offset})
         case DeploymentSwitched(on=True):
             return replace(state, switched_off=state.switched_off - {event.deployment})
         case DeploymentSwitched():

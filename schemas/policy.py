@@ -19,13 +19,18 @@ Severity = Literal["info", "warning", "critical", "emergency"]
 
 
 class RoutingPolicy(Configured):
-    """Defaults of a decision; what the request names wins."""
+    """Defaults of a decision; what the request names wins.
+
+    `hedge`: an interactive request gets a second call on the next deployment of its plan once the first is later than the
+    p95 of its deployment; the first that answers wins.
+    """
 
     strategy: StrategyName = "adaptive"
     balancer: BalancerName = "performance_based"
     cost_strategy: CostStrategyName = "cost_quality"
     max_attempts: int = Field(4, ge=1, le=16)
     default_deadline_ms: int = Field(120_000, gt=0)
+    hedge: bool = False
 
 
 class CircuitPolicy(Configured):

@@ -12,6 +12,7 @@ from schemas.events import (
     BudgetSet,
     CircuitForced,
     ConfigurationApplied,
+    CredentialReleased,
     DeploymentSwitched,
     Event,
     StrategySet,
@@ -66,7 +67,7 @@ def _subject(event: Event) -> str:
             return f"budget:{event.scope}/{event.period}"
         case StrategySet():
             return f"strategy:{event.tenant}"
-        case CircuitForced() | DeploymentSwitched():
+        case CircuitForced() | CredentialReleased() | DeploymentSwitched():
             return f"deployment:{event.deployment}"
         case _:
             return type(event).__name__

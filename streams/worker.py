@@ -25,6 +25,7 @@ from agents.router import Knowledge, Router
 from projections.partition import FOLDS
 from schemas.codec import Codec
 from schemas.errors import LeaseLost
+from schemas.failures import Failure
 from schemas.state import Snapshot, WorkerLoad, encode_value
 from schemas.units import MICROS_PER_S
 from streams.apply import apply_if_none
@@ -52,6 +53,7 @@ LOAD_INTERVAL_S = 1.0
 PROBE_CHECK_S = 0.25
 # A fetch costs about a millisecond of this process and of the broker; a circuit opens 40 ms later at most.
 GATHER_S = 0.04
+CREDENTIAL_CHECK_S = 1.0
 
 
 class Worker:
@@ -118,6 +120,28 @@ class Worker:
                 self.live.out_of_service[deployment.id] = problem
                 log.warning("deployment out of service", deployment=deployment.id, reason=problem)
 
+    async def _use_rotated(self) -> None:
+        """A credential whose file changed is used at once, and takes its deployments back into service."""
+        if not (changed := self.caller.rotated()):
+            return
+        for deployment in self.control.current.configuration.catalog.deployments:
+            if not changed.isdisjoint(deployment.credentials):
+                log.info("credential rotated", deployment=deployment.id)
+                # A model that its provider does not know is no matter of the credential.
+                if self.live.out_of_service.get(deployment.id) != Failure.MODEL_NOT_FOUND:
+                    self.live.out_of_service.pop(deployment.id, None)
+
+    async def _release_on_control(self) -> None:
+        seen = self.control.current.offset
+        while True:
+            inforce = await self.control.reached(seen + 1)
+            for deployment, offset in inforce.released.items():
+                if offset > seen:
+                    self.caller.release(deployment)
+                    self.live.out_of_service.pop(deployment, None)
+                    log.info("credential released", deployment=deployment)
+            seen = inforce.offset
+
     async def _producer(self, lease: Lease) -> Producer:
         producer = Producer(self.settings.kafka.bootstrap_servers, self._codec, self.clock, lease)
         await producer.start()
@@ -143,7 +167,7 @@ class Worker:
         claims = Claims(int(worker.dedup_window_s * MICROS_PER_S))
         router = Router(
             log=event_log, clock=self.clock, claims=claims, live=self.live, rng=self.rng, worker=self.name,
-            attempts=Attempts(event_log, self.clock, self.caller, self.live, self.view.circuits, self.rng),
+            attempts=Attempts(event_log, self.clock, self.caller, self.live, self.view.circuits, self.rng, self.view.health),
             knowledge=Knowledge(
                 lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend, self.view.learned,
                 self.view.quality,
@@ -161,6 +185,8 @@ class Worker:
         # Before the first request: a worker that joins knows what the others sent.
         await self._publish_load(producer, lease)
         self._background(self._every(LOAD_INTERVAL_S, lambda: self._publish_load(producer, lease)))
+        self._background(self._every(CREDENTIAL_CHECK_S, self._use_rotated))
+        self._background(self._release_on_control())
         await app.start()
 
     async def _start_projector(self, state_reader: StateReader) -> None:

@@ -21,6 +21,7 @@ from agents.execution.streaming import OnDelta, Stream
 from agents.execution.target import IllegalHeader, Target, Targets
 from schemas.catalog import Deployment
 from schemas.errors import ConfigurationError
+from schemas.failures import Failure
 
 __all__ = ["Caller", "IllegalHeader", "MAX_BYTES"]
 
@@ -28,6 +29,7 @@ MAX_BYTES = 16 * 1024 * 1024
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _PROBE = {"messages": [{"role": "user", "content": "ping"}], "max_tokens": 1}
 _NO_HEADERS: dict[str, str] = {}
+_OF_A_CREDENTIAL = (Failure.AUTHENTICATION, Failure.QUOTA_EXHAUSTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,14 @@ class Caller:
                 on_delta=on_delta,
             )  # fmt: skip
             if response.status_code == 200 and "event-stream" in headers.get("content-type", "").lower():
-                return _told(headers, await stream.read(ready.target.provider.chunks(int(time.time()))))
+                return self._told(
+                    ready.target, headers, await stream.read(ready.target.provider.chunks(int(time.time())))
+                )
             # An error, or a server that answers at once whatever it was asked for.
             outcome = await _answered(ready, response, headers, empty_is_good=False)
-            return _told(headers, await stream.deliver_whole(outcome) if isinstance(outcome, Succeeded) else outcome)
+            if isinstance(outcome, Succeeded):
+                outcome = await stream.deliver_whole(outcome)
+            return self._told(ready.target, headers, outcome)
         finally:
             await _closed(response)
 
@@ -111,6 +117,23 @@ class Caller:
     def forget(self, reference: str) -> None:
         """Read this credential again at its next use."""
         self._targets.forget(reference)
+
+    def release(self, deployment: str) -> None:
+        """Use every credential of the deployment again, whatever its provider said of it."""
+        self._targets.release(deployment)
+
+    def rotated(self) -> set[str]:
+        """Look for `file:` credentials whose content changed, and use that from now on; returns their references."""
+        return self._targets.rotated()
+
+    def _told(self, target: Target, headers: dict[str, str], outcome: Outcome) -> Outcome:
+        """The outcome with what the headers say of the rate limits; a credential that was refused gives way to the next."""
+        headroom = headroom_of(headers, now=time.time())
+        if headroom is not None:
+            outcome = replace(outcome, headroom=headroom)
+        if isinstance(outcome, Failed) and outcome.quarantine and outcome.failure in _OF_A_CREDENTIAL:
+            outcome = replace(outcome, elsewhere=self._targets.refuse(target))
+        return outcome
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -167,7 +190,8 @@ class Caller:
             return response
         headers = _lower(response)
         try:
-            return _told(headers, await _answered(ready, response, headers, empty_is_good=empty_is_good))
+            outcome = await _answered(ready, response, headers, empty_is_good=empty_is_good)
+            return self._told(ready.target, headers, outcome)
         finally:
             await _closed(response)
 
@@ -224,12 +248,6 @@ async def _answered(
         first_token_ms=0.0,
         model=read.model,
     )
-
-
-def _told(headers: dict[str, str], outcome: Outcome) -> Outcome:
-    """The outcome with what the headers say of the rate limits."""
-    headroom = headroom_of(headers, now=time.time())
-    return outcome if headroom is None else replace(outcome, headroom=headroom)
 
 
 async def _closed(response: httpx.Response) -> None:

@@ -29,9 +29,13 @@ class IllegalHeader(ValueError):
 
 @dataclass(slots=True)
 class Target:
-    """A deployment, ready to be called. `headers`: of a whole answer; `stream_headers`: of a stream."""
+    """A deployment, ready to be called with one of its credentials, `reference`.
+
+    `headers`: of a whole answer; `stream_headers`: of a stream.
+    """
 
     deployment: Deployment
+    reference: str
     provider: Provider
     transport: httpx.AsyncBaseTransport
     headers: Headers
@@ -61,14 +65,16 @@ class Targets:
         if known is not None and known.deployment is deployment:
             return known
         provider = PROVIDERS[deployment.provider]
-        key = self._credentials.header_for(deployment)
+        reference = self._credentials.choose(deployment)
+        key = self._credentials.header_for(deployment, reference)
         limits = deployment.timeouts
         # `connect` bounds the socket and TLS, `pool` the name look-up too; reading is bounded by the call's deadline.
         timeout = {"connect": limits.connect_s, "pool": limits.connect_s, "read": None, "write": None}
         target = Target(
             deployment=deployment,
+            reference=reference,
             provider=provider,
-            transport=self._pool(deployment),
+            transport=self._pool(deployment.provider, reference),
             headers=_headers(deployment, provider, key, stream=False),
             stream_headers=_headers(deployment, provider, key, stream=True),
             extensions={"timeout": timeout},
@@ -79,7 +85,29 @@ class Targets:
     def forget(self, reference: str) -> None:
         """Read this credential again at its next use."""
         self._credentials.forget(reference)
-        self._targets = {id: target for id, target in self._targets.items() if target.deployment.api_key != reference}
+        self._drop({reference})
+
+    def refuse(self, target: Target) -> bool:
+        """The provider refused the target's credential; returns whether its deployment has another one."""
+        self._targets.pop(target.deployment.id, None)
+        return self._credentials.refuse(target.deployment, target.reference)
+
+    def release(self, deployment: str) -> None:
+        """Use every credential of the deployment again."""
+        self._credentials.release(deployment)
+        self._targets.pop(deployment, None)
+
+    def rotated(self) -> set[str]:
+        """Look for credentials whose file changed; those are used from now on."""
+        changed = self._credentials.rotated()
+        if changed:
+            self._drop(changed)
+        return changed
+
+    def _drop(self, references: set[str]) -> None:
+        """Make the targets of these credentials, and of deployments that may come back to them, anew."""
+        kept = {id: t for id, t in self._targets.items() if references.isdisjoint(t.deployment.credentials)}
+        self._targets = kept
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -89,11 +117,11 @@ class Targets:
         for pool in pools:
             await pool.aclose()
 
-    def _pool(self, deployment: Deployment) -> httpx.AsyncBaseTransport:
-        key = (deployment.provider, deployment.api_key)
+    def _pool(self, provider: str, reference: str) -> httpx.AsyncBaseTransport:
+        key = (provider, reference)
         known = self._pools.get(key)
         if known is None:
-            keepalive = _KEEPALIVE_S.get(deployment.provider, _HOSTED_KEEPALIVE_S)
+            keepalive = _KEEPALIVE_S.get(provider, _HOSTED_KEEPALIVE_S)
             known = self._pools[key] = AiohttpTransport(verify=self._tls, client=lambda: _session(self._tls, keepalive))
         return known
 

@@ -45,7 +45,7 @@ class Compiled:
         self.max_out = [model.max_output_tokens for model in self.models]
         self.weight = [deployment.weight for deployment in self.deployments]
         self.group = [(deployment.model, deployment.fallback_tier) for deployment in self.deployments]
-        self.lane = [(deployment.provider, deployment.api_key) for deployment in self.deployments]
+        self.lane = [(deployment.provider, deployment.credentials) for deployment in self.deployments]
         sizes = Counter(self.group)
         self.replicated = [sizes[group] > 1 for group in self.group]
         self.limits = [deployment.limits for deployment in self.deployments]

@@ -159,13 +159,17 @@ def _child(node: "yaml.Node | None", name: str) -> "yaml.Node | None":
 
 
 def _values(node: "yaml.Node | None", name: str) -> Iterator[tuple[str, int]]:
-    """Every scalar under a key of that name, with its line from 1."""
+    """Every scalar under a key of that name, or in a list under it, with its line from 1."""
     import yaml
 
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == name and isinstance(value, yaml.ScalarNode):
                 yield value.value, value.start_mark.line + 1
+            elif key.value == name and isinstance(value, yaml.SequenceNode):
+                for item in value.value:
+                    if isinstance(item, yaml.ScalarNode):
+                        yield item.value, item.start_mark.line + 1
             else:
                 yield from _values(value, name)
     elif isinstance(node, yaml.SequenceNode):

@@ -52,6 +52,12 @@ class AtLimit(StrEnum):
     LOCAL_ONLY = "local_only"
 
 
+class Release(StrEnum):
+    """What can be done with a credential."""
+
+    RELEASE = "release"
+
+
 Make = Callable[["InForce", dict[str, Any]], "Event"]
 
 
@@ -160,6 +166,28 @@ def deployment(
         known(deployment_id, inforce.configuration.catalog.deployment_by_id, "deployment")
         origin = _origin(origin, f"deployment/{deployment_id}")
         return DeploymentSwitched(**origin, deployment=deployment_id, on=switch is Switch.ON)
+
+    _publish(config, make)
+
+
+@app.command("credential")
+def credential(
+    deployment_id: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment's id.")],
+    action: Annotated[Release, typer.Argument(help="release: use what its provider refused again.")],
+    config: Config = None,
+) -> None:
+    """Use the credentials of a deployment again after its provider refused them, and read them anew.
+
+    \b
+    Example:
+      turnout set credential openai-mini-eu release
+    """
+
+    def make(inforce: "InForce", origin: dict[str, Any]) -> "Event":
+        from schemas.events import CredentialReleased
+
+        known(deployment_id, inforce.configuration.catalog.deployment_by_id, "deployment")
+        return CredentialReleased(**_origin(origin, f"credential/{deployment_id}"), deployment=deployment_id)
 
     _publish(config, make)
 

@@ -40,6 +40,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "BudgetSet": {"subject": "scope"},
     "StrategySet": {"subject": "tenant"},
     "CircuitForced": {"subject": "deployment"},
+    "CredentialReleased": {"subject": "deployment"},
     "DeploymentSwitched": {"subject": "deployment"},
 }
 """Event -> column -> the field it is filled from, where the names differ. `code` says why, `status` how."""

@@ -15,6 +15,7 @@ from schemas.events.control import (
     BudgetSet,
     CircuitForced,
     ConfigurationApplied,
+    CredentialReleased,
     DeploymentSwitched,
     StrategySet,
     TopicsCreated,
@@ -47,7 +48,8 @@ EVENTS: tuple[type[Event], ...] = (
     CostReserved, CostIncurred,
     CircuitOpened, CircuitHalfOpened, CircuitClosed, BudgetPeriodStarted, BudgetThresholdCrossed,
     FeedbackGiven,
-    TopicsCreated, ConfigurationApplied, BudgetSet, StrategySet, CircuitForced, DeploymentSwitched,
+    TopicsCreated, ConfigurationApplied, BudgetSet, StrategySet, CircuitForced, CredentialReleased,
+    DeploymentSwitched,
 )  # fmt: skip
 EVENT_TYPES: dict[str, type[Event]] = {event.__name__: event for event in EVENTS}
 
@@ -55,7 +57,8 @@ __all__ = [
     "EVENTS", "EVENT_TYPES", "AssignmentStarted", "AttemptAbandoned", "AttemptEvent", "AttemptFailed",
     "AttemptStarted", "AttemptSucceeded", "BudgetPeriodStarted", "BudgetSet", "BudgetThresholdCrossed",
     "CircuitClosed", "CircuitEvent", "CircuitForced", "CircuitHalfOpened", "CircuitOpened", "ClockTicked",
-    "ConfigurationApplied", "CostEvent", "CostIncurred", "CostReserved", "DeploymentSwitched", "DerivedEvent", "Event",
+    "ConfigurationApplied", "CostEvent", "CostIncurred", "CostReserved", "CredentialReleased", "DeploymentSwitched",
+    "DerivedEvent", "Event",
     "Exclusion", "FeedbackGiven", "PlanStep", "ProbeEvent", "ProbeFailed", "ProbeSucceeded", "RequestAccepted",
     "RequestCompleted", "RequestDeduplicated", "RequestEvent", "RequestRejected", "RouteDecided", "StrategySet", "TopicsCreated",
 ]  # fmt: skip

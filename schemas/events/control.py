@@ -52,6 +52,14 @@ class CircuitForced(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialReleased(Event):
+    """The credentials of a deployment that its provider refused are used again, and a missing model is asked for again."""
+
+    deployment: str
+    author: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSwitched(Event):
     """A deployment taken out of service, or put back."""
 

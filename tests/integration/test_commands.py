@@ -106,10 +106,13 @@ def test_single_commands_are_checked_and_published(turnout: CommandLine) -> None
         ("set", "strategy", "cost", "--tenant", "acme"),
         ("set", "circuit", "openai-eu", "open"),
         ("set", "deployment", "openai-eu", "off"),
+        ("set", "credential", "openai-eu", "release"),
     ):
         assert turnout(*arguments).startswith("published at control offset ")
-    events = documents(turnout("tail", "control", "--from-beginning", "--limit", "6"))[2:]
-    assert [event["event"] for event in events] == ["BudgetSet", "StrategySet", "CircuitForced", "DeploymentSwitched"]
+    events = documents(turnout("tail", "control", "--from-beginning", "--limit", "7"))[2:]
+    assert [event["event"] for event in events] == [
+        "BudgetSet", "StrategySet", "CircuitForced", "DeploymentSwitched", "CredentialReleased",
+    ]  # fmt: skip
     assert (events[0]["limit_nano_usd"], events[0]["at_limit"]) == (200_100_000_000, "local_only")
     shown = json.loads(turnout("status", "--json"))
     assert shown["deployments"][0] | {"reason": ""} == {

@@ -19,3 +19,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
 def prefix() -> str:
     """A topic prefix of this test's own, such as "t3f9a1c." """
     return f"t{secrets.token_hex(3)}."
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stream-cuts", type=int, default=60, help="How many seeded streams are cut; 60 by default.")

@@ -122,6 +122,28 @@ def test_check_names_five_mistakes_with_their_lines(capsys: pytest.CaptureFixtur
     assert len(err.splitlines()) == 5
 
 
+def test_check_names_each_credential_that_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k-1\n")
+    file = tmp_path / "turnout.yaml"
+    file.write_text(
+        "catalog:\n  models: [{id: small}]\n  deployments:\n"
+        "    - id: one\n      provider: openai\n      model: small\n      base_url: 'http://127.0.0.1:1'\n"
+        f"      api_key:\n        - 'file:{tmp_path}/key'\n        - env:TURNOUT_TEST_NO_SUCH_KEY\n"
+    )
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 2
+    assert err.startswith(f"{file}:10: ")
+    assert "env:TURNOUT_TEST_NO_SUCH_KEY" in err
+    assert len(err.splitlines()) == 1
+    for wrong in ("[]", "[env:A, env:A]", "[env:A, sk-1]", "[env:A, '']"):
+        text = file.read_text().partition("      api_key:")[0] + f"      api_key: {wrong}\n"
+        (tmp_path / "wrong.yaml").write_text(text)
+        status, _, err = run(capsys, "check", "--config", str(tmp_path / "wrong.yaml"))
+        assert status == 2
+        assert "api_key" in err
+        assert "sk-1" not in err
+
+
 def test_check_says_what_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("k-1\n")

@@ -11,6 +11,7 @@ from schemas.events import (
     CircuitForced,
     ClockTicked,
     ConfigurationApplied,
+    CredentialReleased,
     DeploymentSwitched,
     Event,
     StrategySet,
@@ -137,3 +138,10 @@ def test_a_record_read_again_changes_nothing(commands: list[Event], data: st.Dat
 def test_equal_configurations_are_equal_texts() -> None:
     assert document_of(FILE) == document_of(Configuration.model_validate_json(document_of(FILE)))
     assert digest_of(document_of(FILE)) != digest_of(document_of(Configuration()))
+
+
+def test_a_release_is_known_by_its_offset() -> None:
+    released = CredentialReleased(**AUTHOR, deployment="d1")
+    state = fold(released, circuit("open"), released, CredentialReleased(**AUTHOR, deployment="d2"))
+    assert state.released == {"d1": 2, "d2": 3}
+    assert fold(applied(FILE), state=state).released == state.released

@@ -56,7 +56,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await asyncio.sleep(rng.choice((0.0, 0.0, 0.06)))
         writer.write(raw[pause:at])
         await writer.drain()
-        if rng.random() < 0.5:
+        # A reset takes what the reader has not read yet with it: only what is cut may end so.
+        if at < len(raw) and rng.random() < 0.5:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
     writer.close()

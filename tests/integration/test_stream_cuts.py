@@ -18,7 +18,7 @@ from loop import Bench, catalog, chat, prepared, running, settings_for
 
 from infra.kafka import EmbeddedKafka
 
-HEAD = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+HEAD = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
 # Circuits would keep traffic off what is cut: they are held closed.
 CLOSED = {"failure_threshold": 1_000_000, "minimum_calls": 1_000_000}
 # The share of calls that are cut; the last deployment never is.

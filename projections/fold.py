@@ -1,7 +1,7 @@
 """What a fold is: subjects that step with records of one partition. No clock, no randomness: both stand in the log."""
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from schemas.events import Event
 from schemas.inforce import InForce
@@ -48,4 +48,13 @@ class SubjectFold(Protocol[S]):
 
     def tick(self, state: S, subject: str, record: LogRecord, inforce: InForce) -> tuple[S, tuple[Event, ...]]:
         """The next state after a ClockTicked."""
+        ...
+
+
+@runtime_checkable
+class SlottedFold(Protocol):
+    """A fold whose subject depends on when the record was logged: a bucket of time. Time that passes changes none."""
+
+    def subject_at(self, event: Event, logged_at: int) -> str | None:
+        """The one subject that the event touches, or None. `logged_at`: broker time in microseconds."""
         ...

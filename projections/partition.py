@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from projections.alert import AlertFold
+from projections.anomaly import AnomalyFold
+from projections.breach import SlaFold
 from projections.circuit import CircuitFold
-from projections.fold import LogRecord, SubjectFold
+from projections.fold import LogRecord, SlottedFold, SubjectFold
 from projections.health import HealthFold
 from projections.judge import BudgetFold
 from projections.learning import LearnedFold
 from projections.quality import QualityFold
+from projections.sla import SLA_FOLDS
 from projections.spend import SpendFold
 from schemas.events import ClockTicked, Event
 from schemas.inforce import InForce
@@ -18,9 +22,10 @@ from schemas.state import Cursor, Snapshot, decode_value, encode_value
 Fold = SubjectFold[Any]
 
 FOLDS: dict[str, tuple[Fold, ...]] = {
+    "decisions": SLA_FOLDS,
     "attempts": (CircuitFold(), HealthFold(), LearnedFold()),
     "costs": (SpendFold(),),
-    "transitions": (BudgetFold(),),
+    "transitions": (BudgetFold(), SlaFold(), AnomalyFold(), AlertFold()),
     "feedback": (QualityFold(),),
 }
 """Kind of topic -> the folds of each of its partitions."""
@@ -35,6 +40,7 @@ class PartitionProjection:
     def __init__(self, topic: str, partition: int, folds: Sequence[Fold], control: Callable[[int], InForce]) -> None:
         self.topic, self.partition = topic, partition
         self._folds, self._control = tuple(folds), control
+        self._slotted: dict[str, SlottedFold] = {fold.kind: fold for fold in folds if isinstance(fold, SlottedFold)}
         # A fold that is new or has a new version must see the log from its start, so it must not find the old cursor;
         # versions only grow, so their sum never names the same set twice.
         self._cursor_version = sum(fold.version for fold in self._folds)
@@ -87,11 +93,14 @@ class PartitionProjection:
                 self.control_offset = event.control_offset
                 self.inforce = self._control(event.control_offset)
             for fold in self._folds:
+                if fold.kind in self._slotted:
+                    continue
                 for subject in sorted(self._states[fold.kind]):
                     self._advance(fold, subject, record, True, derived)
         else:
             for fold in self._folds:
-                touched = fold.subject(event)
+                slotted = self._slotted.get(fold.kind)
+                touched = fold.subject(event) if slotted is None else slotted.subject_at(event, record.logged_at)
                 if touched is not None:
                     self._advance(fold, touched, record, False, derived)
         self.covered = record.offset

@@ -2,10 +2,12 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 import orjson
 
 from schemas.events import (
+    AlertSilenced,
     BudgetSet,
     CircuitForced,
     ConfigurationApplied,
@@ -24,6 +26,7 @@ class InForce:
     """`offset`: the last control record applied, -1 for none. `forced`: circuits held open or closed by a command.
 
     `released`: deployment -> offset of the last command that released its credentials.
+    `silenced`: alerts (kind:subject, may end in `*`) -> until when, in microseconds.
     """
 
     offset: int = -1
@@ -36,6 +39,11 @@ class InForce:
     switched_off: frozenset[str] = frozenset()
     strategies: dict[str, str] = field(default_factory=dict)
     released: dict[str, int] = field(default_factory=dict)
+    silenced: dict[str, int] = field(default_factory=dict)
+
+    def silent(self, alerts: str, now: int) -> bool:
+        """Whether nobody is told of these alerts (kind:subject) at `now`, in microseconds."""
+        return any(until > now and fnmatchcase(alerts, pattern) for pattern, until in self.silenced.items())
 
 
 def document_of(configuration: Configuration) -> str:
@@ -72,6 +80,9 @@ def apply_control(state: InForce, offset: int, event: Event) -> InForce:
             return replace(state, forced={**state.forced, event.deployment: event.position})
         case CredentialReleased():
             return replace(state, released={**state.released, event.deployment: offset})
+        case AlertSilenced():
+            others = {alerts: until for alerts, until in state.silenced.items() if alerts != event.subject}
+            return replace(state, silenced=others | ({event.subject: event.until_at} if event.until_at else {}))
         case DeploymentSwitched(on=True):
             return replace(state, switched_off=state.switched_off - {event.deployment})
         case DeploymentSwitched():

@@ -1,18 +1,44 @@
 """Partial states of several partitions as one: associative, commutative, exact in integers. Decay happens when read."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 
 from schemas.policy import Period
-from schemas.state import HealthBucket, HealthState, PeriodSpend, QualityState, ScoresBucket, SpendState
+from schemas.state import (
+    HealthBucket,
+    HealthState,
+    PeriodSpend,
+    QualityState,
+    RequestCounts,
+    ScoresBucket,
+    SpendState,
+)
 from schemas.units import MICROS_PER_S
 
 PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
+MINUTE = 60 * MICROS_PER_S
 HOUR = 3_600 * MICROS_PER_S
 DAY = 24 * HOUR
 Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A ring of `slots` buckets of time, each `width` microseconds wide."""
+
+    width: int
+    slots: int
+
+
+BUCKETS: dict[str, Bucket] = {
+    "requests_minute": Bucket(MINUTE, 60),
+    "requests_hour": Bucket(HOUR, 48),
+    "requests_day": Bucket(DAY, 32),
+}
+"""Kind of state -> its ring, finest first."""
 K = TypeVar("K")
 
 
@@ -124,6 +150,62 @@ class SpendTotals:
         for period, spend in periods.items():
             for name in names:
                 _accumulate(self._spent, (name, period, spend.start), sign * spend.spent)
+
+
+def merge_requests(items: Iterable[RequestCounts]) -> RequestCounts:
+    """Counts of several tenants, buckets or partitions as one; `start` is the latest of them."""
+    start, ok, failed, limited, refused, fallbacks, cost = -1, 0, 0, 0, 0, 0, 0
+    latency: dict[int, int] = {}
+    for item in items:
+        start = max(start, item.start)
+        ok, failed, limited, refused = (
+            ok + item.ok,
+            failed + item.failed,
+            limited + item.limited,
+            refused + item.refused,
+        )
+        fallbacks, cost = fallbacks + item.fallbacks, cost + item.cost
+        for bucket, count in item.latency.items():
+            latency[bucket] = latency.get(bucket, 0) + count
+    return RequestCounts(start, ok, failed, limited, refused, fallbacks, cost, latency)
+
+
+class RequestTotals:
+    """Requests of every tenant by bucket of time, merged when read. Owns the last counts put for each slot and partition.
+
+    Scopes: global, tenant:T.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, dict[str, dict[tuple[int, int], RequestCounts]]] = {kind: {} for kind in BUCKETS}
+
+    def put(self, kind: str, subject: str, partition: int, counts: RequestCounts) -> None:
+        """Replace what this slot (`subject`: slot/tenant) had on this partition."""
+        slot, _, tenant = subject.partition("/")
+        self._kinds[kind].setdefault(tenant, {})[int(slot), partition] = counts
+
+    @property
+    def tenants(self) -> list[str]:
+        """Every tenant that had a request, sorted."""
+        return sorted(set().union(*self._kinds.values()))
+
+    def window(self, scope: str, window_s: float, now: int) -> RequestCounts:
+        """Requests of the last `window_s` seconds: whole buckets up to the one that `now` (microseconds) is in.
+
+        Up to an hour by minutes, up to two days by hours, above that by days, at most 32.
+        """
+        kind, first = window_start(window_s, now)
+        tenants = self._kinds[kind]
+        chosen = tenants.values() if scope == "global" else [tenants.get(scope.removeprefix("tenant:"), {})]
+        return merge_requests(counts for slots in chosen for counts in slots.values() if counts.start >= first)
+
+
+def window_start(window_s: float, now: int) -> tuple[str, int]:
+    """The kind of bucket that a window is counted in, and the number of its first bucket."""
+    window = max(1, round(window_s * MICROS_PER_S))
+    kind = next((kind for kind, ring in BUCKETS.items() if window <= ring.width * ring.slots), "requests_day")
+    width = BUCKETS[kind].width
+    return kind, now // width - min(-(-window // width), BUCKETS[kind].slots) + 1
 
 
 def _reserved_by_scope(tenant: str, state: SpendState) -> dict[str, int]:

@@ -1,10 +1,11 @@
 """Policies: how to route, when a circuit opens, what may be spent, what was promised."""
 
+from hashlib import sha256
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from schemas.catalog import Catalog, Configured
+from schemas.catalog import Catalog, Configured, CredentialReference
 from schemas.units import usd_to_nano
 
 StrategyName = Literal["cost", "speed", "quality", "reliability", "load_balanced", "adaptive", "weighted"]
@@ -67,17 +68,32 @@ class Budget(Configured):
         return f"{self.scope}/{self.period}"
 
 
+RATIOS = frozenset({"availability", "success_rate", "quality"})
+
+
 class SlaTarget(Configured):
-    """`metric` by name; `scope` may end in `*`; `window_s` in seconds."""
+    """What was promised. `scope`: global | tenant:T | provider:P | deployment:D, and may end in `*`; `window_s` in seconds.
+
+    Ratios are 0..1. Missing `target` is an info, `warning` a warning, `critical` critical; without `warning` a missed target
+    warns. Below `minimum_sample` events nothing is said. Providers and deployments are judged over 900 s at most, by minutes;
+    tenants and the whole up to an hour by minutes, up to two days by hours, up to 32 days by days.
+    """
 
     metric: Literal[
         "availability", "latency_p95_ms", "success_rate", "throughput_per_s", "cost_per_success_usd", "quality"
     ]
-    scope: str = "global"
-    target: float
-    warning: float | None = None
-    critical: float | None = None
-    window_s: int = Field(900, gt=0)
+    scope: str = Field("global", pattern=r"^(global|tenant:.+|provider:.+|deployment:.+)$")
+    target: float = Field(ge=0)
+    warning: float | None = Field(None, ge=0)
+    critical: float | None = Field(None, ge=0)
+    window_s: int = Field(900, gt=0, le=32 * 86_400)
+    minimum_sample: int = Field(20, ge=1)
+
+    @model_validator(mode="after")
+    def _ratio(self) -> "SlaTarget":
+        if self.metric in RATIOS and max(self.target, self.warning or 0, self.critical or 0) > 1:
+            raise ValueError(f"{self.metric} is a ratio of 0 to 1; write 0.99 for 99 %")
+        return self
 
 
 class Tenant(Configured):
@@ -93,10 +109,19 @@ class Tenant(Configured):
 
 
 class Webhook(Configured):
-    """Where alerts go."""
+    """Where alerts go. `secret`: signs each call where given. Times in seconds."""
 
     url: str = Field(pattern=r"^https?://")
     min_severity: Severity = "warning"
+    format: Literal["json", "slack"] = "json"
+    secret: CredentialReference = ""
+    timeout_s: float = Field(5.0, gt=0, le=60)
+    max_attempts: int = Field(8, ge=1, le=100)
+
+    @property
+    def name(self) -> str:
+        """What events call it: the URL may hold a secret."""
+        return sha256(self.url.encode()).hexdigest()[:12]
 
 
 class AlertPolicy(Configured):

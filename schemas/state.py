@@ -202,6 +202,93 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Requests of one tenant that completed in one bucket of broker time. `start`: the bucket's number, time // width.
+
+    `failed`: our fault; `limited`: a budget or a throttle in force; `refused`: the caller's fault. `latency`: of those
+    that succeeded, log-bucket index to count. `cost`: nano-USD.
+    """
+
+    start: int = -1
+    ok: int = 0
+    failed: int = 0
+    limited: int = 0
+    refused: int = 0
+    fallbacks: int = 0
+    cost: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SlaState:
+    """What was judged last of one target. `status`: unknown | met | missed | warning | critical.
+
+    `severity` is that of the breach that stands, empty without one; `number` counts breaches. Values and targets are in
+    millionths of the metric's unit, burn rates in thousandths; a burn of -1: the metric has no error budget.
+    """
+
+    metric: str = ""
+    scope: str = ""
+    window_s: int = 0
+    status: str = "unknown"
+    severity: str = ""
+    number: int = 0
+    breached_at: int = 0
+    measured_at: int = 0
+    value: int = -1
+    target: int = 0
+    sample: int = 0
+    burn: int = -1
+    burn_short: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyState:
+    """The last minute of a deployment's measure that stood out. `size`: thousandths of a sigma."""
+
+    minute: int = -1
+    direction: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A change of an alert that webhooks still have to hear of. `offset`: of its event. `webhooks`: names, sorted."""
+
+    change: str
+    severity: str
+    at: int
+    offset: int
+    number: int
+    text: str
+    webhooks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertState:
+    """The latest alert of one subject. `number` counts its alerts; `severity`: the highest it reached.
+
+    `changed_at`: when it got its severity; `seen_at`, `count`: its causes; `mark`: the last cause, in the order of what
+    it is about. `told`: changes derived; `heard`: changes read back; `pending`: change number -> who is still to hear.
+    """
+
+    kind: str = ""
+    subject: str = ""
+    open: bool = False
+    number: int = 0
+    severity: str = ""
+    text: str = ""
+    raised_at: int = 0
+    changed_at: int = 0
+    seen_at: int = 0
+    count: int = 0
+    mark: int = -1
+    told: int = 0
+    heard: int = 0
+    pending: dict[int, Notice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerLoad:
     """Calls in flight by deployment of one worker, published every second and forgotten after three.
 
@@ -229,6 +316,12 @@ STATE_SHAPES: dict[str, type] = {
     "quality": QualityState,
     "spend": SpendState,
     "budget": BudgetState,
+    "requests_minute": RequestCounts,
+    "requests_hour": RequestCounts,
+    "requests_day": RequestCounts,
+    "sla": SlaState,
+    "anomaly": AnomalyState,
+    "alert": AlertState,
     "load": WorkerLoad,
     "cursor": Cursor,
 }

@@ -15,12 +15,15 @@ import structlog
 from aiokafka.structs import RecordMetadata, TopicPartition
 from faust.types import TP, Message
 
+from projections.alert import judge_partitions
+from projections.anomaly import judge_anomalies
+from projections.breach import Evidence, judge_sla
 from projections.fold import LogRecord
 from projections.judge import judge_budgets
 from projections.partition import FOLDS, PartitionProjection
 from schemas.codec import Codec
 from schemas.errors import LeaseLost, UnknownEvent, UnreadableFeedback
-from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event
+from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event, PartitionPaused
 from schemas.feedback import read_feedback
 from schemas.state import Snapshot
 from streams.clock import BrokerClock
@@ -170,6 +173,7 @@ class Projector:
             owned.paused = str(error)
             log.error("partition paused", topic=message.topic, partition=message.partition, offset=message.offset,
                       reason=owned.paused)  # fmt: skip
+            await self._announce_pause(owned, message.offset, round(message.timestamp * 1000) * 1000)
             return
         if isinstance(decoded, ClockTicked):
             await self._control.reached(decoded.control_offset)
@@ -184,7 +188,7 @@ class Projector:
         record = LogRecord(message.topic, message.partition, message.offset, logged_at, decoded)
         owned.derived.extend(owned.projection.apply(record))
         owned.judged.discard(decoded.event_id)
-        if isinstance(decoded, ClockTicked) and owned.kind == "transitions" and not owned.judged:
+        if isinstance(decoded, ClockTicked) and owned.kind == "transitions" and not owned.judged and owned.caught_up:
             judgements = self._judge(owned, record)
             owned.judged = {judgement.event_id for judgement in judgements}
             owned.derived.extend(judgements)
@@ -197,10 +201,34 @@ class Projector:
         def owns(subject: str) -> bool:
             return bool(partition_of(subject.encode(), self._topics.partitions) == owned.tp.partition)
 
-        judged = {
-            subject: owned.projection.snapshot("budget", subject) for subject in owned.projection.subjects("budget")
-        }
-        return judge_budgets(owned.projection.inforce, self._view.spend, judged, tick.logged_at, owns, tick.position)
+        def judged(kind: str) -> dict[str, Any]:
+            return {each: owned.projection.snapshot(kind, each) for each in owned.projection.subjects(kind)}
+
+        inforce, now, position, view = owned.projection.inforce, tick.logged_at, tick.position, self._view
+        return [
+            *judge_budgets(inforce, view.spend, judged("budget"), now, owns, position),
+            *judge_sla(inforce, Evidence(view.requests, view.health), judged("sla"), now, owns, position),
+            *judge_anomalies(view.health, judged("anomaly"), now, owns, position),
+            *judge_partitions(judged("alert"), self._covered, now, position),
+        ]
+
+    def _covered(self, source: str) -> int:
+        """The offset of the newest cursor of a source partition, topic-number; -1 without one."""
+        named = (s.offset for s in self._view.snapshots.values()
+                 if s.kind == "cursor" and f"{s.topic}-{s.partition}" == source)  # fmt: skip
+        return max(named, default=-1)
+
+    async def _announce_pause(self, owned: Owned, offset: int, logged_at: int) -> None:
+        """An event of its own: the partition's flushes may never come, for it stands still."""
+        subject = f"{owned.tp.topic}-{owned.tp.partition}"
+        event = PartitionPaused(
+            event_id=f"{subject}-{offset}/PartitionPaused", occurred_at=logged_at, worker=self._worker, subject=subject,
+            derived_from=f"{subject}-{offset}", logged_at=logged_at, offset=offset, reason=owned.paused,
+        )  # fmt: skip
+        try:
+            await acknowledged([await self._publish(event)])
+        except LeaseLost:
+            log.warning("pause not announced", partition=subject, reason="lease lost")
 
     async def flush(self) -> None:
         """Publish derived events, then snapshots, then cursors, of every partition that moved. Raises LeaseLost."""

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import Codec
-from schemas.merge import SpendTotals, merge_health, merge_quality
+from schemas.merge import RequestTotals, SpendTotals, merge_health, merge_quality
 from schemas.state import (
+    AlertState,
     BudgetState,
     CircuitState,
     HealthState,
     LearnedState,
     QualityState,
+    SlaState,
     Snapshot,
     WorkerLoad,
     decode_value,
@@ -37,6 +39,9 @@ class StateView:
     quality: dict[str, QualityState] = field(default_factory=dict)
     spend: SpendTotals = field(default_factory=SpendTotals)
     budgets: dict[str, BudgetState] = field(default_factory=dict)
+    requests: RequestTotals = field(default_factory=RequestTotals)
+    sla: dict[str, SlaState] = field(default_factory=dict)
+    alerts: dict[str, AlertState] = field(default_factory=dict)
     loads: dict[str, WorkerLoad] = field(default_factory=dict)
     on_stale: Callable[[Snapshot], None] | None = None
     _health_parts: dict[str, dict[int, HealthState]] = field(default_factory=dict)
@@ -69,6 +74,12 @@ class StateView:
                 self.spend.put(subject, snapshot.partition, decode_value("spend", snapshot.value))
             case "budget":
                 self.budgets[subject] = decode_value("budget", snapshot.value)
+            case "requests_minute" | "requests_hour" | "requests_day" as kind:
+                self.requests.put(kind, subject, snapshot.partition, decode_value(kind, snapshot.value))
+            case "sla":
+                self.sla[subject] = decode_value("sla", snapshot.value)
+            case "alert":
+                self.alerts[subject] = decode_value("alert", snapshot.value)
             case "load":
                 self.loads[subject] = decode_value("load", snapshot.value)
 

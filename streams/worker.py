@@ -1,7 +1,7 @@
 """A worker: the router and the projector, each a Faust app with a consumer group of its own, on one page.
 
 llm.requests* --> router --> llm.decisions, llm.attempts, llm.costs, llm.responses*, llm.dead-letters
-llm.attempts, llm.costs, llm.transitions, llm.feedback --> projector --> llm.state, llm.transitions, llm.costs
+llm.decisions, llm.attempts, llm.costs, llm.transitions, llm.feedback --> projector --> llm.state, llm.transitions, llm.costs
 llm.control, llm.state --> both, whole and without a group
 """
 

@@ -59,6 +59,8 @@ async def _status(settings: "Settings") -> dict[str, Any]:
         "control": f"offset {inforce.offset}, {'applied' if inforce.applied else 'nothing applied yet'}",
         "deployments": deployment_rows(inforce, view, now),
         "budgets": budget_rows(inforce, view, now),
+        "sla": sla_rows(view),
+        "alerts": alert_rows(view),
         "workers": worker_rows(view, now),
         "lag": await _lag(settings, view),
         "paused": await asyncio.to_thread(_paused, settings),
@@ -120,6 +122,43 @@ def budget_rows(inforce: "InForce", view: "Known", now: int) -> Rows:
     return rows
 
 
+def sla_rows(view: "StateView") -> Rows:
+    """Every target as it was last measured; `burn`: how many times faster than allowed errors come."""
+    return [
+        {
+            "metric": sla.metric,
+            "scope": sla.scope,
+            "window_s": sla.window_s,
+            "value": sla.value / 1e6 if sla.value >= 0 else None,
+            "target": sla.target / 1e6,
+            "status": sla.status,
+            "breach": f"#{sla.number}" if sla.severity else None,
+            "sample": sla.sample,
+            "burn": sla.burn / 1000 if sla.burn >= 0 else None,
+            "burn_now": sla.burn_short / 1000 if sla.burn_short >= 0 else None,
+        }
+        for _, sla in sorted(view.sla.items())
+    ]
+
+
+def alert_rows(view: "StateView") -> Rows:
+    """Alerts that are open; `undelivered`: changes that a webhook still has to hear of."""
+    from schemas.units import iso
+
+    return [
+        {
+            "alert": f"{name}#{alert.number}",
+            "severity": alert.severity,
+            "since": iso(alert.raised_at),
+            "count": alert.count,
+            "undelivered": len(alert.pending),
+            "text": alert.text,
+        }
+        for name, alert in sorted(view.alerts.items())
+        if alert.open
+    ]
+
+
 def worker_rows(view: "StateView", now: int) -> Rows:
     """Workers that published a load just now."""
     return [
@@ -139,7 +178,7 @@ async def _lag(settings: "Settings", view: "StateView") -> Rows:
     topics = topics_of(settings)
     groups = {
         "router": [topic.name for topic in topics.requests],
-        "projector": [topics.name(kind) for kind in (*EVENT_KINDS, "feedback") if kind != "decisions"],
+        "projector": [topics.name(kind) for kind in (*EVENT_KINDS, "feedback")],
     }
     # The projector resumes from its cursors, never from its group's commits.
     cursors = {(s.topic, s.partition): s.offset + 1 for s in view.snapshots.values() if s.kind == "cursor"}

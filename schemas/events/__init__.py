@@ -12,6 +12,7 @@ from schemas.events.attempts import (
 )
 from schemas.events.base import AssignmentStarted, ClockTicked, Event, RequestEvent
 from schemas.events.control import (
+    AlertSilenced,
     BudgetSet,
     CircuitForced,
     ConfigurationApplied,
@@ -32,6 +33,12 @@ from schemas.events.requests import (
     RouteDecided,
 )
 from schemas.events.transitions import (
+    AlertDelivered,
+    AlertEscalated,
+    AlertEvent,
+    AlertRaised,
+    AlertResolved,
+    AnomalyDetected,
     BudgetPeriodStarted,
     BudgetThresholdCrossed,
     CircuitClosed,
@@ -39,6 +46,12 @@ from schemas.events.transitions import (
     CircuitHalfOpened,
     CircuitOpened,
     DerivedEvent,
+    PartitionPaused,
+    PartitionResumed,
+    SlaBreached,
+    SlaEvent,
+    SlaMeasured,
+    SlaRestored,
 )
 
 EVENTS: tuple[type[Event], ...] = (
@@ -48,17 +61,21 @@ EVENTS: tuple[type[Event], ...] = (
     CostReserved, CostIncurred,
     CircuitOpened, CircuitHalfOpened, CircuitClosed, BudgetPeriodStarted, BudgetThresholdCrossed,
     FeedbackGiven,
+    SlaMeasured, SlaBreached, SlaRestored, AnomalyDetected, PartitionPaused, PartitionResumed,
+    AlertRaised, AlertEscalated, AlertResolved, AlertDelivered,
     TopicsCreated, ConfigurationApplied, BudgetSet, StrategySet, CircuitForced, CredentialReleased,
-    DeploymentSwitched,
+    DeploymentSwitched, AlertSilenced,
 )  # fmt: skip
 EVENT_TYPES: dict[str, type[Event]] = {event.__name__: event for event in EVENTS}
 
 __all__ = [
-    "EVENTS", "EVENT_TYPES", "AssignmentStarted", "AttemptAbandoned", "AttemptEvent", "AttemptFailed",
+    "EVENTS", "EVENT_TYPES", "AlertDelivered", "AlertEscalated", "AlertEvent", "AlertRaised", "AlertResolved",
+    "AlertSilenced", "AnomalyDetected", "AssignmentStarted", "AttemptAbandoned", "AttemptEvent", "AttemptFailed",
     "AttemptStarted", "AttemptSucceeded", "BudgetPeriodStarted", "BudgetSet", "BudgetThresholdCrossed",
     "CircuitClosed", "CircuitEvent", "CircuitForced", "CircuitHalfOpened", "CircuitOpened", "ClockTicked",
     "ConfigurationApplied", "CostEvent", "CostIncurred", "CostReserved", "CredentialReleased", "DeploymentSwitched",
     "DerivedEvent", "Event",
-    "Exclusion", "FeedbackGiven", "PlanStep", "ProbeEvent", "ProbeFailed", "ProbeSucceeded", "RequestAccepted",
-    "RequestCompleted", "RequestDeduplicated", "RequestEvent", "RequestRejected", "RouteDecided", "StrategySet", "TopicsCreated",
+    "Exclusion", "FeedbackGiven", "PartitionPaused", "PartitionResumed", "PlanStep", "ProbeEvent", "ProbeFailed",
+    "ProbeSucceeded", "RequestAccepted", "RequestCompleted", "RequestDeduplicated", "RequestEvent", "RequestRejected",
+    "RouteDecided", "SlaBreached", "SlaEvent", "SlaMeasured", "SlaRestored", "StrategySet", "TopicsCreated",
 ]  # fmt: skip

@@ -66,3 +66,12 @@ class DeploymentSwitched(Event):
     deployment: str
     on: bool
     author: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSilenced(Event):
+    """Nobody is told of the alerts of `subject` (kind:subject, may end in `*`) until `until_at`; 0 ends the silence."""
+
+    subject: str
+    until_at: int
+    author: str

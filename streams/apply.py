@@ -9,6 +9,7 @@ import structlog
 
 from schemas.codec import Codec
 from schemas.events import (
+    AlertSilenced,
     BudgetSet,
     CircuitForced,
     ConfigurationApplied,
@@ -65,6 +66,8 @@ def _subject(event: Event) -> str:
     match event:
         case BudgetSet():
             return f"budget:{event.scope}/{event.period}"
+        case AlertSilenced():
+            return f"alert:{event.subject}"
         case StrategySet():
             return f"strategy:{event.tenant}"
         case CircuitForced() | CredentialReleased() | DeploymentSwitched():

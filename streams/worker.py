@@ -28,6 +28,7 @@ from schemas.errors import LeaseLost
 from schemas.failures import Failure
 from schemas.state import Snapshot, WorkerLoad, encode_value
 from schemas.units import MICROS_PER_S
+from streams.alerts import AlertDelivery
 from streams.apply import apply_if_none
 from streams.clock import BrokerClock
 from streams.codecs import codec_of
@@ -54,6 +55,7 @@ PROBE_CHECK_S = 0.25
 # A fetch costs about a millisecond of this process and of the broker; a circuit opens 40 ms later at most.
 GATHER_S = 0.04
 CREDENTIAL_CHECK_S = 1.0
+DELIVERY_CHECK_S = 0.25
 
 
 class Worker:
@@ -84,6 +86,7 @@ class Worker:
         state_reader = await self._follow_state()
         await self._follow_control()
         credentials = Credentials()
+        self.credentials = credentials
         self.caller = Caller(credentials)
         self._stack.push_async_callback(self.caller.aclose)
         self._check_credentials(credentials)
@@ -205,6 +208,12 @@ class Worker:
         self._background(self._flush_when_due(projector))
         self._background(self._every(self.settings.worker.tick_s, projector.tick))
         self._background(self._tick_on_control(projector))
+        delivery = AlertDelivery(
+            projector=projector, producer=producer, topics=self.topics, clock=self.clock, credentials=self.credentials,
+            worker=self.name,
+        )  # fmt: skip
+        self._stack.push_async_callback(delivery.aclose)
+        self._background(self._every(DELIVERY_CHECK_S, delivery.deliver_due))
         schedule = ProbeSchedule()
         self._background(self._every(PROBE_CHECK_S, lambda: self._probe(projector, producer, schedule)))
         await app.start()

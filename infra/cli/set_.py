@@ -36,6 +36,13 @@ class Switch(StrEnum):
     ON = "on"
 
 
+class Voice(StrEnum):
+    """Whether webhooks hear of an alert."""
+
+    SILENCE = "silence"
+    SPEAK = "speak"
+
+
 class Period(StrEnum):
     """UTC; weeks start on Monday."""
 
@@ -58,6 +65,7 @@ class Release(StrEnum):
     RELEASE = "release"
 
 
+ALERT_KINDS = ("sla", "budget", "circuit", "anomaly", "partition")
 Make = Callable[["InForce", dict[str, Any]], "Event"]
 
 
@@ -190,6 +198,49 @@ def credential(
         return CredentialReleased(**_origin(origin, f"credential/{deployment_id}"), deployment=deployment_id)
 
     _publish(config, make)
+
+
+@app.command("alert")
+def alert(
+    subject: Annotated[
+        str, typer.Argument(help="kind:subject as `turnout status` shows it, without #n; may end in *.")
+    ],
+    voice: Annotated[Voice, typer.Argument(help="speak ends a silence.")],
+    duration: Annotated[str, typer.Argument(help="How long: 30m, 1h, 2d.")] = "1h",
+    config: Config = None,
+) -> None:
+    """Tell nobody of an alert for a while. It is still raised, and told when the silence ends and it escalates.
+
+    \b
+    Example:
+      turnout set alert circuit:openai-mini-eu silence 1h
+    """
+    length_us = duration_us(duration)
+
+    def make(inforce: "InForce", origin: dict[str, Any]) -> "Event":
+        from schemas.errors import ConfigurationError
+        from schemas.events import AlertSilenced
+
+        kind = subject.partition(":")[0]
+        if not subject.endswith("*") and kind not in ALERT_KINDS:
+            raise ConfigurationError(f"{subject} is no alert; write {', '.join(ALERT_KINDS)} and : before its subject")
+        if "#" in subject:
+            raise ConfigurationError(f"{subject} names one alert; leave off # and its number to silence the subject")
+        until = origin["occurred_at"] + length_us if voice is Voice.SILENCE else 0
+        return AlertSilenced(**_origin(origin, f"alert/{subject}"), subject=subject, until_at=until)
+
+    _publish(config, make)
+
+
+def duration_us(text: str) -> int:
+    """`30s`, `15m`, `1h`, `2d` in microseconds. Raises ConfigurationError."""
+    from schemas.errors import ConfigurationError
+    from schemas.units import MICROS_PER_S
+
+    seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}.get(text[-1:])
+    if seconds is None or not text[:-1].isdigit() or not int(text[:-1]):
+        raise ConfigurationError(f"{text} is no duration; write a number and s, m, h or d, such as 1h")
+    return int(text[:-1]) * seconds * MICROS_PER_S
 
 
 def known(name: str, names: Any, what: str) -> None:

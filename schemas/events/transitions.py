@@ -177,7 +177,9 @@ class AlertResolved(AlertEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertDelivered(DerivedEvent):
-    """A webhook heard of a change of an alert, or never will. `outcome`: delivered | dead_lettered.
+    """A webhook heard of a change of an alert, or never will. `outcome`: delivered | dead_lettered | dropped.
+
+    Dropped: the webhook was taken out of the configuration meanwhile.
 
     `webhook`: its name; its URL may hold a secret. `attempts`: calls made by the worker that ended it.
     """

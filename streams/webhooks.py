@@ -1,0 +1,66 @@
+"""What a webhook hears of an alert: JSON, or Slack's format; signed where a secret is given."""
+
+import hashlib
+import hmac
+from typing import Any
+
+import orjson
+
+from schemas.policy import Webhook
+from schemas.state import AlertState, Notice
+from schemas.units import MICROS_PER_S, iso
+
+ID_HEADER = "turnout-alert-id"
+SIGNATURE_HEADER = "turnout-signature"
+COLOURS = {"info": "#439fe0", "warning": "#daa038", "critical": "#d00000", "emergency": "#7a0000"}
+RESOLVED_COLOUR = "#2eb67d"
+
+
+def notice_id(subject: str, change: int, notice: Notice) -> str:
+    """kind:subject#number/change: the same whenever and by whomever it is delivered."""
+    return f"{subject}#{notice.number}/{change}"
+
+
+def body_of(webhook: Webhook, subject: str, change: int, notice: Notice, state: AlertState) -> bytes:
+    """The call's body. `subject`: kind:subject of the alert."""
+    document = {
+        "id": notice_id(subject, change, notice),
+        "alert": f"{subject}#{notice.number}",
+        "change": notice.change,
+        "severity": notice.severity,
+        "kind": state.kind,
+        "subject": state.subject,
+        "text": notice.text,
+        "at": iso(notice.at),
+    }
+    return orjson.dumps(_slack(document) if webhook.format == "slack" else document)
+
+
+def _slack(document: dict[str, Any]) -> dict[str, Any]:
+    """A message of incoming webhooks: text for notifications, an attachment for its colour and fields."""
+    severity, change = document["severity"], document["change"]
+    fields = [
+        {"title": name.capitalize(), "value": document[name], "short": True} for name in ("alert", "severity", "at")
+    ]
+    colour = RESOLVED_COLOUR if change == "resolved" else COLOURS[severity]
+    return {
+        "text": f"{severity.upper()} {change}: {document['text']}",
+        "attachments": [{"color": colour, "fallback": document["text"], "fields": fields}],
+    }
+
+
+def headers_of(name: str, body: bytes, secret: str, now: int) -> dict[str, str]:
+    """`name`: of the notice; `secret`: empty for no signature; `now`: microseconds.
+
+    The signature is `t=SECONDS,v1=HEX`: HMAC-SHA256 of `SECONDS.BODY`, so that a receiver may refuse an old call.
+    """
+    headers = {"content-type": "application/json", ID_HEADER: name, "user-agent": "turnout"}
+    if secret:
+        headers[SIGNATURE_HEADER] = signature(body, secret, now // MICROS_PER_S)
+    return headers
+
+
+def signature(body: bytes, secret: str, seconds: int) -> str:
+    """What a receiver computes again to know that the call is ours."""
+    digest = hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={seconds},v1={digest}"

@@ -123,10 +123,11 @@ class AlertDelivery:
 
     async def _deliver(self, delivery: Delivery, trial: Trial) -> None:
         try:
-            reason = "" if delivery.webhook is None else await self._call(delivery, delivery.webhook, trial)
             if delivery.webhook is None:
                 await self._end(delivery, trial, "dropped")
-            elif not reason:
+                return
+            reason = await self._call(delivery, delivery.webhook, trial)
+            if not reason:
                 await self._end(delivery, trial, "delivered")
             elif trial.attempts >= delivery.webhook.max_attempts:
                 log.error("alert not delivered", alert=delivery.subject, webhook=delivery.name, reason=reason)

@@ -10,21 +10,31 @@ from hypothesis import strategies as st
 from projections.fold import LogRecord
 from projections.partition import FOLDS, Fold, PartitionProjection
 from schemas.events import (
+    AlertDelivered,
+    AnomalyDetected,
     AttemptFailed,
     AttemptSucceeded,
     BudgetPeriodStarted,
     BudgetThresholdCrossed,
+    CircuitClosed,
+    CircuitOpened,
     ClockTicked,
     CostIncurred,
     CostReserved,
     Event,
     FeedbackGiven,
+    PartitionPaused,
+    PartitionResumed,
     ProbeFailed,
     ProbeSucceeded,
+    RequestCompleted,
+    SlaBreached,
+    SlaMeasured,
+    SlaRestored,
 )
 from schemas.ids import Source
 from schemas.inforce import InForce
-from schemas.policy import CircuitPolicy, Configuration
+from schemas.policy import AlertPolicy, CircuitPolicy, Configuration, Webhook
 from schemas.state import Snapshot, encode_value
 
 SECOND = 1_000_000
@@ -113,18 +123,94 @@ def feedback(**change: Any) -> FeedbackGiven:
     return FeedbackGiven(**given | change)
 
 
-def in_force(forced: dict[str, str] | None = None, **circuit: Any) -> InForce:
-    return InForce(
-        offset=0, applied=True, forced=forced or {}, configuration=Configuration(circuit=CircuitPolicy(**circuit))
+def completed(**change: Any) -> RequestCompleted:
+    return RequestCompleted(**REQUEST | {
+        "tenant": "acme", "status": "ok", "code": "", "retryable": False, "task": "code", "strategy": "cost",
+        "priority": "standard", "deployment": "d1", "provider": "openai", "model": "m", "tier": "primary", "attempts": 1,
+        "fallback": False, "streaming": False, "queue_ms": 1.0, "decision_ms": 0.1, "first_token_ms": 0.0,
+        "provider_ms": 90.0, "total_ms": 100.0, "tokens_in": 10, "tokens_out": 20, "cost_nano_usd": 1_000,
+    } | change)  # fmt: skip
+
+
+DERIVED: dict[str, Any] = {
+    "event_id": "e", "occurred_at": START, "worker": "", "derived_from": "x-0-1", "logged_at": START,
+}  # fmt: skip
+TARGET: dict[str, Any] = DERIVED | {
+    "subject": "availability/global/900", "metric": "availability", "scope": "global", "window_s": 900,
+    "value_micros": 900_000, "target_micros": 990_000, "sample": 100,
+}  # fmt: skip
+
+
+def measured(**change: Any) -> SlaMeasured:
+    return SlaMeasured(**TARGET | {"status": "warning", "burn_milli": 10_000, "burn_short_milli": 9_000} | change)
+
+
+def breached(**change: Any) -> SlaBreached:
+    given = {"number": 1, "severity": "warning", "burn_milli": 10_000, "burn_short_milli": 9_000}
+    return SlaBreached(**TARGET | given | change)
+
+
+def restored(**change: Any) -> SlaRestored:
+    return SlaRestored(**TARGET | {"number": 1, "breached_at": START, "reason": "the target is met"} | change)
+
+
+def anomaly_detected(**change: Any) -> AnomalyDetected:
+    return AnomalyDetected(**DERIVED | {
+        "subject": "latency_p50_ms/d1", "measure": "latency_p50_ms", "deployment": "d1", "minute": START // SECOND // 60,
+        "direction": "up", "size_milli": 4_000, "value_micros": 400_000_000, "baseline_micros": 100_000_000,
+        "sample": 50,
+    } | change)  # fmt: skip
+
+
+def circuit_opened(**change: Any) -> CircuitOpened:
+    given = {"subject": "d1", "deployment": "d1", "epoch": 1, "reason": "5 failures", "open_until": START, "trips": 1}
+    return CircuitOpened(**DERIVED | given | change)
+
+
+def circuit_closed(**change: Any) -> CircuitClosed:
+    return CircuitClosed(
+        **DERIVED | {"subject": "d1", "deployment": "d1", "epoch": 3, "reason": "3 successes"} | change
     )
+
+
+def partition_paused(**change: Any) -> PartitionPaused:
+    return PartitionPaused(**DERIVED | {"subject": "llm.costs-1", "offset": 7, "reason": "an unknown event"} | change)
+
+
+def partition_resumed(**change: Any) -> PartitionResumed:
+    return PartitionResumed(**DERIVED | {"subject": "llm.costs-1", "offset": 7} | change)
+
+
+def delivered(**change: Any) -> AlertDelivered:
+    return AlertDelivered(**DERIVED | {
+        "subject": "d1", "alert": "circuit:d1#1", "kind": "circuit", "change": 1, "webhook": HOOK.name,
+        "outcome": "delivered", "attempts": 1, "http_status": 200,
+    } | change)  # fmt: skip
+
+
+HOOK, SECOND_HOOK = Webhook(url="http://a.test"), Webhook(url="http://b.test", min_severity="critical")
+
+
+def in_force(
+    forced: dict[str, str] | None = None, alerts: AlertPolicy | None = None, silenced: dict[str, int] | None = None,
+    **circuit: Any,
+) -> InForce:  # fmt: skip
+    return InForce(
+        offset=0, applied=True, forced=forced or {}, silenced=silenced or {},
+        configuration=Configuration(circuit=CircuitPolicy(**circuit), alerts=alerts or AlertPolicy()),
+    )  # fmt: skip
+
+
+ALERTING = AlertPolicy(escalate_after_s=60, webhooks=(HOOK, SECOND_HOOK))
 
 
 CONTROL = (
     in_force(failure_threshold=3, minimum_calls=6, window_s=10, slow_call_s=1, success_threshold=2),
     in_force({"d1": "open"}, failure_threshold=2),
     in_force({"d1": "closed", "d2": "open"}, failure_threshold=3, probe_interval_s=0, open_s=10),
-    in_force(failure_threshold=3, probe_interval_s=0, open_s=10, success_threshold=1),
-    in_force(failure_threshold=2, minimum_calls=4, window_s=30),
+    in_force(alerts=ALERTING, failure_threshold=3, probe_interval_s=0, open_s=10, success_threshold=1),
+    in_force(alerts=ALERTING, silenced={"circuit:*": START + 2_000 * SECOND}, failure_threshold=2, minimum_calls=4),
+    in_force(alerts=ALERTING, failure_threshold=2, minimum_calls=4, window_s=30),
 )
 """What is in force at control offset 0, 1, ..."""
 
@@ -267,6 +353,75 @@ def costs_logs(draw: st.DrawFn, partition: int = 0) -> Log:
 
 
 @st.composite
+def decisions_logs(draw: st.DrawFn, partition: int = 0) -> Log:
+    """Requests of three tenants with every kind of outcome, some logged an hour or a day later, and ticks."""
+    chance, length = Random(draw(SEEDS)), draw(st.integers(1, 60))
+    live = projection("decisions", partition)
+    records, derived, now = [], [], START
+    for offset in range(length):
+        now += chance.choice(LONG_GAPS)
+        code = chance.choice(("", "", "", "", "all_attempts_failed", "throttled", "invalid_request"))
+        event: Event = ticked(offset // 10) if chance.random() < 0.1 else completed(
+            tenant=f"te/nant{chance.randint(0, 2)}", status="error" if code else "ok", code=code,
+            fallback=chance.random() < 0.2, total_ms=chance.choice((5.0, 80.0, 900.0)),
+            cost_nano_usd=chance.randint(0, 5_000),
+        )  # fmt: skip
+        records.append(LogRecord("llm.decisions", partition, offset, now, event))
+        derived.append(tuple(live.apply(records[-1])))
+    return Log("decisions", tuple(records), tuple(derived))
+
+
+@st.composite
+def alerts_logs(draw: st.DrawFn, partition: int = 0) -> Log:
+    """Causes of alerts, some written twice, the alerts that follow from them read back (some twice), and deliveries."""
+    chance, length = Random(draw(SEEDS)), draw(st.integers(1, 80))
+    live = projection("transitions", partition)
+    records, derived, now, at_control, number = [], [], START, 0, 1
+    pending: list[Event] = []
+    told: list[Event] = []
+    for offset in range(length):
+        now += chance.choice(GAPS)
+        said = {"derived_from": f"llm.attempts-0-{offset}", "logged_at": now}
+        event: Event
+        match chance.choice(
+            ("tick", "tick", "command", "circuit", "sla", "sla", "other", "back", "back", "hook", "hook")
+        ):
+            case "back" if pending:
+                event = pending.pop(0) if chance.random() < 0.8 else chance.choice(pending)
+                told.append(event)
+            case "hook" if told:
+                change = chance.choice(told)
+                hook = chance.choice((HOOK, HOOK, SECOND_HOOK))
+                event = delivered(
+                    subject=change.subject, kind=change.kind, alert=change.alert, change=change.change, webhook=hook.name
+                )  # fmt: skip
+            case "tick" | "back" | "hook":
+                event = ticked(at_control)
+            case "command":
+                at_control += 1
+                event = ticked(at_control)
+            case "circuit":
+                make = chance.choice((circuit_opened, circuit_closed))
+                event = make(**said, epoch=offset // 5 + chance.randint(0, 1))
+            case "sla":
+                number += chance.random() < 0.2
+                make = chance.choice((measured, breached, breached, restored))
+                event = make(**said, **({} if make is measured else {"number": number}), **(
+                    {"severity": chance.choice(("info", "warning", "critical"))} if make is breached else {}
+                ))  # fmt: skip
+            case _:
+                event = chance.choice((
+                    anomaly_detected(**said, minute=now // SECOND // 60), partition_paused(**said, offset=offset // 9),
+                    partition_resumed(**said, offset=offset // 9), period_started(period_start=offset // 20),
+                    threshold_crossed(period_start=offset // 20, threshold=chance.choice((50, 85, 95, 100))),
+                ))  # fmt: skip
+        records.append(LogRecord("llm.transitions", partition, offset, now, event))
+        derived.append(tuple(live.apply(records[-1])))
+        pending += derived[-1]
+    return Log("transitions", tuple(records), tuple(derived))
+
+
+@st.composite
 def transitions_logs(draw: st.DrawFn, partition: int = 0) -> Log:
     """Judgements of two budgets, some written twice, and ticks."""
     chance, length = Random(draw(SEEDS)), draw(st.integers(1, 40))
@@ -309,8 +464,18 @@ def feedback_logs(draw: st.DrawFn, partition: int = 0) -> Log:
     return Log("feedback", tuple(records), tuple(derived))
 
 
+KINDS = (
+    attempts_logs,
+    attempts_logs,
+    attempts_logs,
+    costs_logs,
+    transitions_logs,
+    decisions_logs,
+    alerts_logs,
+    feedback_logs,
+)
+
+
 def logs(partition: int = 0) -> st.SearchStrategy[Log]:
-    """A log of any kind; most are attempts, whose folds have the most rules."""
-    return st.integers(0, 4).flatmap(
-        lambda kind: (attempts_logs, attempts_logs, costs_logs, transitions_logs, feedback_logs)[kind](partition)
-    )
+    """A log of any kind; attempts most often, whose folds have the most rules."""
+    return st.sampled_from(KINDS).flatmap(lambda kind: kind(partition))

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer import _click
 
-from infra.cli import dead_letters, set_, simulate, topics
+from infra.cli import dead_letters, report, set_, simulate, topics
 from infra.cli.apply import apply
 from infra.cli.chaos import chaos
 from infra.cli.check import check
@@ -51,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 GROUPS: dict[str, typer.Typer] = {
     "topics": topics.app,
     "set": set_.app,
+    "report": report.app,
     "dead-letters": dead_letters.app,
     "simulate": simulate.app,
 }

@@ -45,4 +45,60 @@ QUERIES: dict[str, str] = {
                 GROUP BY source_topic, source_partition, source_offset HAVING count() > 1)) AS duplicated,
             (SELECT count() FROM turnout.drift) AS drifted,
             (SELECT count() FROM turnout.ingest_errors) AS unreadable""",
+    # since, until: the period; minutes: width of a point of the series. A target is measured once a minute.
+    "sla_report": """
+        SELECT metric, scope, window_s, count() AS measured, countIf(h.status = 'met') AS met,
+            countIf(h.status = 'unknown') AS unknown, met / nullIf(measured - unknown, 0) AS compliance,
+            avg(h.value) AS mean, min(h.value) AS lowest, max(h.value) AS highest, argMax(h.target, h.at) AS wanted,
+            sum(h.burn_rate * 60 / h.window_s) AS budget_spent
+        FROM turnout.sla_history AS h
+        WHERE h.at >= {since:DateTime('UTC')} AND h.at < {until:DateTime('UTC')}
+        GROUP BY metric, scope, window_s ORDER BY metric, scope, window_s""",
+    "sla_report_series": """
+        SELECT metric, scope, window_s, toUnixTimestamp(toStartOfInterval(h.at, toIntervalMinute({minutes:UInt32}))) AS start,
+            avg(h.value) AS mean, countIf(h.status = 'met') / nullIf(countIf(h.status != 'unknown'), 0) AS compliance
+        FROM turnout.sla_history AS h
+        WHERE h.at >= {since:DateTime('UTC')} AND h.at < {until:DateTime('UTC')}
+        GROUP BY metric, scope, window_s, start ORDER BY metric, scope, window_s, start""",
+    "sla_report_breaches": """
+        SELECT breach, metric, scope, window_s, severity, toString(b.began_at) AS began,
+            if(b.ended_at IS NULL, NULL, toString(b.ended_at)) AS ended, value, target, reason,
+            dateDiff('second', b.began_at, coalesce(b.ended_at, now64(6))) AS lasted_s
+        FROM turnout.sla_breaches AS b
+        WHERE b.began_at < {until:DateTime('UTC')}
+            AND coalesce(b.ended_at, now64(6)) >= {since:DateTime('UTC')}
+        ORDER BY b.began_at""",
+    "breach": """
+        SELECT metric, scope, window_s, target, toUnixTimestamp(b.began_at) AS began,
+            toUnixTimestamp(coalesce(b.ended_at, now64(6))) AS ended
+        FROM turnout.sla_breaches AS b WHERE b.breach = {breach:String}""",
+    # Attempts of a scope before `since` and from then on, counted by every dimension at once. slow: milliseconds, 0 where
+    # the breach is of failures; a tenth of the breach is a value of the dimension time.
+    "cause": """
+        WITH
+            (SELECT arrayMap(d -> (JSONExtractString(d, 'id'), JSONExtractString(d, 'region')),
+                JSONExtractArrayRaw(JSONExtractString(argMax(payload, offset), 'document'), 'catalog', 'deployments'))
+             FROM turnout.notices FINAL WHERE event = 'ConfigurationApplied') AS regions,
+            greatest(1, intDiv(toUnixTimestamp({until:DateTime('UTC')}) - toUnixTimestamp({since:DateTime('UTC')}), 10)) AS width
+        SELECT part.1 AS dimension, part.2 AS part_value, countIf(now_in AND is_bad AND (dimension != 'failure' OR failed)) AS bad,
+            countIf(now_in) AS whole, countIf(NOT now_in AND is_bad) AS bad_before, countIf(NOT now_in) AS whole_before
+        FROM (
+            SELECT a.logged_at >= {since:DateTime('UTC')} AS now_in, a.outcome = 'failed' AS failed,
+                if({slow:Float64} > 0, a.outcome = 'succeeded' AND a.latency_ms > {slow:Float64}, a.outcome = 'failed') AS is_bad,
+                arrayJoin(arrayFilter(p -> p.2 != '', [
+                    ('deployment', toString(a.deployment)), ('provider', toString(a.provider)), ('model', toString(a.model)),
+                    ('tenant', toString(a.tenant)),
+                    ('region', arrayFirst(r -> r.1 = a.deployment, regions).2),
+                    ('failure', toString(a.failure)),
+                    ('time', if(now_in, toString(fromUnixTimestamp(toUInt32(toUnixTimestamp({since:DateTime('UTC')})
+                        + width * intDiv(toUnixTimestamp(a.logged_at) - toUnixTimestamp({since:DateTime('UTC')}), width)), 'UTC')),
+                        'before'))
+                ])) AS part
+            FROM turnout.attempts AS a
+            WHERE a.logged_at >= {before:DateTime('UTC')} AND a.logged_at < {until:DateTime('UTC')}
+                AND a.outcome IN ('succeeded', 'failed')
+                AND ({scope:String} = 'global' OR {scope:String} IN (concat('tenant:', a.tenant), concat('provider:', a.provider),
+                    concat('deployment:', a.deployment)))
+        )
+        GROUP BY dimension, part_value ORDER BY dimension, part_value""",
 }

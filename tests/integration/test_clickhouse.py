@@ -308,7 +308,8 @@ def test_what_could_not_be_read(client: Client) -> None:
 def test_every_named_query_runs(client: Client) -> None:
     since = datetime(2026, 1, 1)
     for sql in QUERIES.values():
-        ask(client, sql, since=since, request_id="r-1", minutes=60)
+        ask(client, sql, since=since, request_id="r-1", minutes=60, until=since, before=since, slow=0.0, scope="global",
+            breach="success_rate/global/900#1")  # fmt: skip
     (summary,) = ask(client, QUERIES["summary"], since=since)
     assert summary[:5] == (3, 2, 0, 1, 1)
     assert ask(client, QUERIES["integrity"]) == [(0, 1, 0, 1)]

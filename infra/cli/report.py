@@ -17,6 +17,7 @@ app = typer.Typer(
 )  # fmt: skip
 Rows = list[dict[str, Any]]
 STEP_MINUTES = {"day": 30, "week": 180, "month": 720}
+TIME_PARTS = 10
 MAX_BEFORE_S = 24 * 3_600
 """A breach is held against the day before it, or as long as its window is where that is longer."""
 
@@ -140,6 +141,7 @@ def causes(settings: "Settings", breach: str) -> Rows:
         "until": _moment(datetime.fromtimestamp(int(row["ended"]) + 1, UTC)),
         "before": _moment(since - timedelta(seconds=max(MAX_BEFORE_S, window_s))),
         "scope": row["scope"],
+        "width": str(max(1, (int(row["ended"]) - int(row["began"]) + window_s) // TIME_PARTS)),
         "slow": str(row["target"]) if row["metric"] == "latency_p95_ms" else "0",
     }
     parts = [

@@ -50,16 +50,16 @@ def chart(series: list[dict[str, Any]], target: float) -> str:
 
     points = " ".join(place(*each) for each in known)
     level = place(first, target).partition(",")[2]
-    dots = "".join(
-        '<circle cx="{}" cy="{}" r="3" fill="#2563eb"><title>{:g}</title></circle>'.format(
-            *place(*each).split(","), each[1]
-        )
-        for each in known
-    )
+    dots = "".join(_dot(place(*each), f"{each[1]:g}") for each in known)
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><line class="target" x1="0" x2="{WIDTH}" y1="{level}" y2="{level}"/>'
         f'<polyline class="line" points="{points}"/>{dots}</svg>'
     )
+
+
+def _dot(place: str, value: str) -> str:
+    x, _, y = place.partition(",")
+    return f'<circle cx="{x}" cy="{y}" r="3" fill="#2563eb"><title>{value}</title></circle>'
 
 
 def _table(headings: tuple[str, ...], rows: list[list[str]]) -> str:

@@ -73,32 +73,32 @@ QUERIES: dict[str, str] = {
             toUnixTimestamp(coalesce(b.ended_at, now64(6))) AS ended
         FROM turnout.sla_breaches AS b WHERE b.breach = {breach:String}""",
     # Attempts of a scope before `since` and from then on, counted by every dimension at once. slow: milliseconds, 0 where
-    # the breach is of failures; a tenth of the breach is a value of the dimension time.
+    # the breach is of failures; width: seconds of one value of the dimension time.
     "cause": """
-        WITH
-            (SELECT arrayMap(d -> (JSONExtractString(d, 'id'), JSONExtractString(d, 'region')),
-                JSONExtractArrayRaw(JSONExtractString(argMax(payload, offset), 'document'), 'catalog', 'deployments'))
-             FROM turnout.notices FINAL WHERE event = 'ConfigurationApplied') AS regions,
-            greatest(1, intDiv(toUnixTimestamp({until:DateTime('UTC')}) - toUnixTimestamp({since:DateTime('UTC')}), 10)) AS width
-        SELECT part.1 AS dimension, part.2 AS part_value, countIf(now_in AND is_bad AND (dimension != 'failure' OR failed)) AS bad,
-            countIf(now_in) AS whole, countIf(NOT now_in AND is_bad) AS bad_before, countIf(NOT now_in) AS whole_before
+        SELECT c.part.1 AS dimension, c.part.2 AS part_value, countIf(c.now_in AND c.is_bad) AS bad, countIf(c.now_in) AS whole,
+            countIf(NOT c.now_in AND c.is_bad) AS bad_before, countIf(NOT c.now_in) AS whole_before
         FROM (
-            SELECT a.logged_at >= {since:DateTime('UTC')} AS now_in, a.outcome = 'failed' AS failed,
+            SELECT a.logged_at >= {since:DateTime('UTC')} AS now_in,
                 if({slow:Float64} > 0, a.outcome = 'succeeded' AND a.latency_ms > {slow:Float64}, a.outcome = 'failed') AS is_bad,
                 arrayJoin(arrayFilter(p -> p.2 != '', [
                     ('deployment', toString(a.deployment)), ('provider', toString(a.provider)), ('model', toString(a.model)),
-                    ('tenant', toString(a.tenant)),
-                    ('region', arrayFirst(r -> r.1 = a.deployment, regions).2),
-                    ('failure', toString(a.failure)),
-                    ('time', if(now_in, toString(fromUnixTimestamp(toUInt32(toUnixTimestamp({since:DateTime('UTC')})
-                        + width * intDiv(toUnixTimestamp(a.logged_at) - toUnixTimestamp({since:DateTime('UTC')}), width)), 'UTC')),
-                        'before'))
+                    ('tenant', toString(a.tenant)), ('region', d.region), ('failure', toString(a.failure)),
+                    ('time', if(a.logged_at >= {since:DateTime('UTC')},
+                        toString(toStartOfInterval(a.logged_at, toIntervalSecond({width:UInt32}))), 'before'))
                 ])) AS part
             FROM turnout.attempts AS a
+            LEFT JOIN (
+                SELECT JSONExtractString(k.item, 'id') AS id, JSONExtractString(k.item, 'region') AS region
+                FROM (
+                    SELECT arrayJoin(JSONExtractArrayRaw(JSONExtractString(argMax(n.payload, n.offset), 'document'),
+                        'catalog', 'deployments')) AS item
+                    FROM turnout.notices AS n FINAL WHERE n.event = 'ConfigurationApplied'
+                ) AS k
+            ) AS d ON d.id = a.deployment
             WHERE a.logged_at >= {before:DateTime('UTC')} AND a.logged_at < {until:DateTime('UTC')}
                 AND a.outcome IN ('succeeded', 'failed')
                 AND ({scope:String} = 'global' OR {scope:String} IN (concat('tenant:', a.tenant), concat('provider:', a.provider),
                     concat('deployment:', a.deployment)))
-        )
+        ) AS c
         GROUP BY dimension, part_value ORDER BY dimension, part_value""",
 }

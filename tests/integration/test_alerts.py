@@ -29,6 +29,7 @@ from streams.sink import Sink
 from streams.topics import topics_of
 from streams.webhooks import ID_HEADER, SIGNATURE_HEADER
 
+POSITIONS = "SELECT topic, max(next_offset) FROM turnout.positions GROUP BY topic, partition"
 SECRET = "a secret of the receiver"
 
 
@@ -198,8 +199,7 @@ async def _sql(settings: Settings, folder: Path, capsys: pytest.CaptureFixture[s
         reading = engine.client()
         async with asyncio.timeout(60):
             while True:
-                sql = "SELECT topic, max(next_offset) FROM turnout.positions GROUP BY topic, partition"
-                done = await asyncio.to_thread(lambda: reading.query(sql).result_rows)
+                done = (await asyncio.to_thread(reading.query, POSITIONS)).result_rows
                 if all(sum(o for t, o in done if t == name) >= end for name, end in wanted.items()):
                     break
                 await asyncio.sleep(0.2)

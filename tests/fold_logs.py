@@ -38,6 +38,7 @@ from schemas.policy import AlertPolicy, CircuitPolicy, Configuration, Webhook
 from schemas.state import Snapshot, encode_value
 
 SECOND = 1_000_000
+MINUTE_US = 60 * SECOND
 START = 1_790_000_000 * SECOND
 SOURCE = Source("llm.requests", 0, 7)
 REQUEST: dict[str, Any] = {

@@ -171,23 +171,33 @@ def merge_requests(items: Iterable[RequestCounts]) -> RequestCounts:
 
 
 class RequestTotals:
-    """Requests of every tenant by bucket of time, merged when read. Owns the last counts put for each slot and partition.
+    """Sums of every tenant's requests by bucket of time, kept as their counts change: a window reads few of them.
 
-    Scopes: global, tenant:T.
+    Scopes: global, tenant:T. Owns the last counts put for each slot and partition.
     """
 
     def __init__(self) -> None:
-        self._kinds: dict[str, dict[str, dict[tuple[int, int], RequestCounts]]] = {kind: {} for kind in BUCKETS}
+        self._parts: dict[tuple[str, str, int], RequestCounts] = {}
+        self._sums: dict[tuple[str, str], dict[int, RequestCounts]] = {}
+        self._tenants: set[str] = set()
 
     def put(self, kind: str, subject: str, partition: int, counts: RequestCounts) -> None:
         """Replace what this slot (`subject`: slot/tenant) had on this partition."""
-        slot, _, tenant = subject.partition("/")
-        self._kinds[kind].setdefault(tenant, {})[int(slot), partition] = counts
+        tenant = subject.partition("/")[2]
+        self._tenants.add(tenant)
+        key = kind, subject, partition
+        before = self._parts.get(key)
+        self._parts[key] = counts
+        for scope in ("global", f"tenant:{tenant}"):
+            sums = self._sums.setdefault((kind, scope), {})
+            if before is not None:
+                _count(sums, before, -1)
+            _count(sums, counts, 1)
 
     @property
     def tenants(self) -> list[str]:
         """Every tenant that had a request, sorted."""
-        return sorted(set().union(*self._kinds.values()))
+        return sorted(self._tenants)
 
     def window(self, scope: str, window_s: float, now: int) -> RequestCounts:
         """Requests of the last `window_s` seconds: whole buckets up to the one that `now` (microseconds) is in.
@@ -195,9 +205,25 @@ class RequestTotals:
         Up to an hour by minutes, up to two days by hours, above that by days, at most 32.
         """
         kind, first = window_start(window_s, now)
-        tenants = self._kinds[kind]
-        chosen = tenants.values() if scope == "global" else [tenants.get(scope.removeprefix("tenant:"), {})]
-        return merge_requests(counts for slots in chosen for counts in slots.values() if counts.start >= first)
+        sums = self._sums.get((kind, scope), {})
+        return merge_requests(counts for start, counts in sums.items() if start >= first)
+
+
+def _count(sums: dict[int, RequestCounts], counts: RequestCounts, sign: int) -> None:
+    start = counts.start
+    held = sums.get(start, RequestCounts(start))
+    latency = dict(held.latency)
+    for bucket, count in counts.latency.items():
+        _accumulate(latency, bucket, sign * count)
+    total = RequestCounts(
+        start, held.ok + sign * counts.ok, held.failed + sign * counts.failed, held.limited + sign * counts.limited,
+        held.refused + sign * counts.refused, held.fallbacks + sign * counts.fallbacks, held.cost + sign * counts.cost,
+        latency,
+    )  # fmt: skip
+    if total == RequestCounts(start):
+        sums.pop(start, None)
+    else:
+        sums[start] = total
 
 
 def window_start(window_s: float, now: int) -> tuple[str, int]:

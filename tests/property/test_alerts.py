@@ -5,8 +5,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from projections.alert import rank
+from projections.partition import PartitionProjection
 from schemas.events import AlertDelivered, AlertEscalated, AlertEvent, AlertRaised, AlertResolved, RequestCompleted
-from schemas.merge import DAY, HOUR, MINUTE, RequestTotals, merge_requests
+from schemas.merge import BUCKETS, DAY, HOUR, MINUTE, RequestTotals, merge_requests
 from schemas.state import RequestCounts
 
 modest = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -80,6 +81,12 @@ def test_counts_merge_in_any_order(a: RequestCounts, b: RequestCounts, c: Reques
     assert merge_requests([a, RequestCounts()]) == a
 
 
+def put(totals: RequestTotals, number: int, projected: PartitionProjection) -> None:
+    for kind in BUCKETS:
+        for subject in projected.subjects(kind):
+            totals.put(kind, subject, number, projected.snapshot(kind, subject))
+
+
 @modest
 @given(st.lists(decisions_logs(), min_size=1, max_size=3), st.data())
 def test_windows_hold_exactly_the_requests_logged_in_them(parts: list[Log], data: st.DataObject) -> None:
@@ -89,12 +96,12 @@ def test_windows_hold_exactly_the_requests_logged_in_them(parts: list[Log], data
     for turn in data.draw(st.permutations([i for i, log in enumerate(parts) for _ in log.records])):
         record = next(left[turn])
         projected[turn].apply(record)
+        if data.draw(st.integers(0, 5)) == 0:
+            put(totals, turn, projected[turn])
         if isinstance(record.event, RequestCompleted):
             seen.append((projected[turn].clock, record.event.tenant, record.event))
     for number, each in enumerate(projected):
-        for kind in ("requests_minute", "requests_hour", "requests_day"):
-            for subject in each.subjects(kind):
-                totals.put(kind, subject, number, each.snapshot(kind, subject))
+        put(totals, number, each)
     now = max(each.clock for each in projected)
     tenants = {tenant for _, tenant, _ in seen}
     assert totals.tenants == sorted(tenants)

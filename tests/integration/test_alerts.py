@@ -21,7 +21,16 @@ from infra.sql import Engine, start_door
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.writer import Writer
 from schemas.codec import Codec
-from schemas.events import AlertDelivered, AlertEvent, AlertRaised, AlertResolved, SlaBreached, SlaMeasured, SlaRestored
+from schemas.events import (
+    AlertDelivered,
+    AlertEvent,
+    AlertRaised,
+    AlertResolved,
+    PartitionPaused,
+    SlaBreached,
+    SlaMeasured,
+    SlaRestored,
+)
 from streams.reader import group_less, partitions_of
 from streams.replay import replay
 from streams.settings import Settings
@@ -227,3 +236,27 @@ async def _sql(settings: Settings, folder: Path, capsys: pytest.CaptureFixture[s
 async def _ends(settings: Settings, topic: str) -> int:
     async with group_less(settings.kafka.bootstrap_servers) as consumer:
         return sum((await consumer.end_offsets(await partitions_of(consumer, topic))).values())
+
+
+async def test_a_partition_that_stands_still_is_an_alert(
+    kafka: EmbeddedKafka, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = await prepared(
+        settings_for(kafka.bootstrap_servers, prefix, catalog("http://127.0.0.1:1", {"a": "primary"}))
+    )
+    config = str(write_settings(settings, tmp_path / "turnout.json"))
+    async with Bench(settings) as bench, running(settings):
+        name = bench.topics.name("costs")
+        _, offset = await bench.publish({"event": "CostForgiven", "version": 1}, topic=name, partition=1)
+        events = await until_events(bench, lambda e: of(e, AlertRaised, kind="partition"))
+        capsys.readouterr()
+        shown: Any = None
+        async with asyncio.timeout(30):
+            while not shown:
+                assert await asyncio.to_thread(run_command, ["status", "--json", "--config", config]) == 0
+                shown = orjson.loads(capsys.readouterr().out)["alerts"]
+    (paused,) = of(events, PartitionPaused)
+    assert (paused.subject, paused.offset) == (f"{name}-1", offset)
+    (alert,) = of(events, AlertRaised, kind="partition")
+    assert (alert.alert, alert.severity) == (f"partition:{name}-1#1", "critical")
+    assert [row["alert"] for row in shown] == [alert.alert]

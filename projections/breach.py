@@ -127,7 +127,7 @@ class _Judge:
         if self.now < state.measured_at:
             return []
         events: list[Event] = []
-        idle = measured.sample == 0 == state.sample and measured.status == state.status == "unknown"
+        idle = state.measured_at > 0 and measured.sample == state.sample == 0 and measured.status == state.status
         if self.now // MINUTE > state.measured_at // MINUTE and not idle:
             events.append(self._measured())
         severity = SEVERITY.get(measured.status, "")

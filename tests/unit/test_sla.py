@@ -154,6 +154,14 @@ def test_few_events_say_nothing_and_an_empty_window_ends_a_breach() -> None:
     assert judge.judge(START + 21 * MINUTE) == []
 
 
+def test_a_target_that_nobody_measures_is_said_to_be_unknown_once() -> None:
+    judge = Judge(target("quality"))
+    (unknown,) = judge.judge()
+    assert isinstance(unknown, SlaMeasured)
+    assert (unknown.status, unknown.value_micros) == ("unknown", -1)
+    assert judge.judge(START + 5 * MINUTE) == []
+
+
 def test_a_target_that_is_gone_ends_its_breach() -> None:
     judge = Judge(target())
     judge.saw(counts(0, bad=20))

@@ -39,7 +39,7 @@ from streams.topics import topics_of
 from streams.webhooks import ID_HEADER, SIGNATURE_HEADER
 
 POSITIONS = "SELECT topic, max(next_offset) FROM turnout.positions GROUP BY topic, partition"
-SECRET = "a secret of the receiver"
+SECRET = "what-the-receiver-knows"
 
 
 class Receiver:

@@ -94,8 +94,8 @@ def judge_sla(
 ) -> list[Event]:  # fmt: skip
     """What is new about the targets that this partition owns. `now`: microseconds; `judged`: by Promise.subject.
 
-    A measurement a minute, a breach when one begins or worsens, a restoration when the target is met again, when the
-    window is empty or when nobody asks for the target any more.
+    A measurement a minute and when the status changes; a breach when one begins or worsens; a restoration when the target is
+    met again, when the window is empty or when nobody asks for the target any more.
     """
     events: list[Event] = []
     wanted = {subject: each for subject, each in promises(inforce, evidence.requests.tenants).items() if owns(subject)}
@@ -128,7 +128,8 @@ class _Judge:
             return []
         events: list[Event] = []
         idle = state.measured_at > 0 and measured.sample == state.sample == 0 and measured.status == state.status
-        if self.now // MINUTE > state.measured_at // MINUTE and not idle:
+        changed = measured.status != state.status
+        if changed or (self.now // MINUTE > state.measured_at // MINUTE and not idle):
             events.append(self._measured())
         severity = SEVERITY.get(measured.status, "")
         if RANK[measured.status] > RANK[_status(state.severity)]:

@@ -81,7 +81,7 @@ class SlaEvent(DerivedEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlaMeasured(SlaEvent):
-    """A target was measured, once a minute. `status`: unknown | met | missed | warning | critical.
+    """A target was measured, once a minute and when it changed. `status`: unknown | met | missed | warning | critical.
 
     Burn rates in thousandths, over the window and over its last twelfth; -1: the metric has no error budget.
     """

@@ -124,14 +124,16 @@ def test_a_breach_begins_worsens_and_ends_once() -> None:
     assert (breach.value_micros, breach.sample, breach.burn_milli) == (900_000, 100, 10_000)
     assert judge.judge(START + SECOND) == []
     judge.saw(counts(70, bad=30))
-    (worse,) = judge.judge(START + 2 * SECOND)
+    changed, worse = judge.judge(START + 2 * SECOND)
+    assert isinstance(changed, SlaMeasured)
+    assert changed.status == "critical"
     assert isinstance(worse, SlaBreached)
     assert (worse.number, worse.severity) == (1, "critical")
     # Better, and not yet good: the breach stands as it was.
     judge.saw(counts(90, bad=10))
-    assert judge.judge(START + 3 * SECOND) == []
+    assert kinds(judge.judge(START + 3 * SECOND)) == ["SlaMeasured"]
     judge.saw(counts(999, bad=1))
-    (over,) = judge.judge(START + 4 * SECOND)
+    _, over = judge.judge(START + 4 * SECOND)
     assert isinstance(over, SlaRestored)
     assert (over.number, over.breached_at) == (1, START)
     judge.saw(counts(0, bad=30))
@@ -146,7 +148,7 @@ def test_few_events_say_nothing_and_an_empty_window_ends_a_breach() -> None:
     assert isinstance(unknown, SlaMeasured)
     assert (unknown.status, unknown.value_micros, unknown.sample) == ("unknown", -1, 19)
     judge.saw(counts(0, bad=20))
-    assert kinds(judge.judge(START + SECOND)) == ["SlaBreached"]
+    assert kinds(judge.judge(START + SECOND)) == ["SlaMeasured", "SlaBreached"]
     judge.saw(counts(1))
     assert "SlaRestored" not in kinds(judge.judge(START + 2 * SECOND))
     ended = judge.judge(START + 20 * MINUTE)

@@ -24,7 +24,7 @@ FROM (
     FROM turnout.state AS s WHERE s.kind = 'sla' GROUP BY s.subject
 );
 
--- A target over time: a row a minute and target.
+-- A target over time: a row a minute and target, as it was last in that minute.
 CREATE OR REPLACE VIEW turnout.sla_history AS
 SELECT fromUnixTimestamp64Micro(JSONExtractInt(payload, 'logged_at'), 'UTC') AS at, subject,
     JSONExtractString(payload, 'metric') AS metric, JSONExtractString(payload, 'scope') AS scope,
@@ -35,7 +35,7 @@ SELECT fromUnixTimestamp64Micro(JSONExtractInt(payload, 'logged_at'), 'UTC') AS 
     if(JSONExtractInt(payload, 'burn_milli') < 0, NULL, JSONExtractInt(payload, 'burn_milli') / 1000) AS burn_rate
 FROM turnout.notices FINAL
 WHERE event = 'SlaMeasured'
-ORDER BY at, subject
+ORDER BY at DESC, subject
 LIMIT 1 BY subject, toStartOfMinute(at);
 
 -- A breach with its beginning and its end; the severity is the worst it had.

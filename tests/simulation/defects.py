@@ -9,7 +9,7 @@ generation-for-epoch     82    state
 no-recall                0     twice
 commit-past-in-flight    1     lost
 cursor-before-snapshots  6     state
-no-reservation-expiry    0     reserved
+no-reservation-expiry    1     reserved
 run-from-memory          1     run
 missed-generation        24    state
 
@@ -153,7 +153,7 @@ FOUND_BY: dict[str, tuple[int, str]] = {
     "no-recall": (0, "twice"),
     "commit-past-in-flight": (1, "lost"),
     "cursor-before-snapshots": (6, "state"),
-    "no-reservation-expiry": (0, "reserved"),
+    "no-reservation-expiry": (1, "reserved"),
     "run-from-memory": (1, "run"),
     "missed-generation": (24, "state"),
 }

@@ -37,6 +37,7 @@ def credential_references(value: str | tuple[str, ...]) -> str | tuple[str, ...]
     return value
 
 
+CredentialReference = Annotated[str, AfterValidator(credential_references)]
 CredentialReferences = Annotated[str | tuple[str, ...], AfterValidator(credential_references)]
 
 

@@ -121,6 +121,7 @@ class AlertFold:
 
     kind: str = "alert"
     version: int = 1
+    reads: tuple[type[Event], ...] = (DerivedEvent, AlertDelivered)
 
     def initial(self) -> AlertState:
         return QUIET

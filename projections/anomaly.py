@@ -115,6 +115,7 @@ class AnomalyFold:
 
     kind: str = "anomaly"
     version: int = 1
+    reads: tuple[type[Event], ...] = (AnomalyDetected,)
 
     def initial(self) -> AnomalyState:
         return NONE_YET

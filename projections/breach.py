@@ -186,6 +186,7 @@ class SlaFold:
 
     kind: str = "sla"
     version: int = 1
+    reads: tuple[type[Event], ...] = (SlaMeasured, SlaBreached, SlaRestored)
 
     def initial(self) -> SlaState:
         return UNJUDGED

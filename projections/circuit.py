@@ -43,6 +43,7 @@ class CircuitFold:
 
     kind: str = "circuit"
     version: int = 1
+    reads: tuple[type[Event], ...] = OUTCOMES
 
     def initial(self) -> CircuitState:
         return CLOSED

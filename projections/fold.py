@@ -33,6 +33,8 @@ class SubjectFold(Protocol[S]):
 
     kind: str
     version: int
+    # Classes of events (their subclasses included): no other touches a subject, so nobody need decode it for this fold.
+    reads: tuple[type[Event], ...]
 
     def initial(self) -> S:
         """The state of a subject that no record touched."""

@@ -25,6 +25,7 @@ class HealthFold:
 
     kind: str = "health"
     version: int = 1
+    reads: tuple[type[Event], ...] = OUTCOMES
 
     def initial(self) -> HealthState:
         return NOTHING

@@ -69,6 +69,7 @@ class BudgetFold:
 
     kind: str = "budget"
     version: int = 1
+    reads: tuple[type[Event], ...] = (BudgetPeriodStarted, BudgetThresholdCrossed)
 
     def initial(self) -> BudgetState:
         return UNJUDGED

@@ -33,6 +33,7 @@ class LearnedFold:
 
     kind: str = "learned"
     version: int = 1
+    reads: tuple[type[Event], ...] = OUTCOMES
 
     def initial(self) -> LearnedState:
         return NOTHING

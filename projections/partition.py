@@ -44,6 +44,7 @@ class PartitionProjection:
         # A fold that is new or has a new version must see the log from its start, so it must not find the old cursor;
         # versions only grow, so their sum never names the same set twice.
         self._cursor_version = sum(fold.version for fold in self._folds)
+        self._reads = tuple(event for fold in self._folds for event in fold.reads)
         self._reset(-1, Cursor(clock=0, control_offset=-1))
 
     def _reset(self, covered: int, cursor: Cursor) -> None:
@@ -105,6 +106,16 @@ class PartitionProjection:
                     self._advance(fold, touched, record, False, derived)
         self.covered = record.offset
         return derived
+
+    def concerns(self, event: type[Event]) -> bool:
+        """Whether an event of this class can change anything here."""
+        return event is ClockTicked or issubclass(event, self._reads)
+
+    def pass_over(self, offset: int, logged_at: int) -> None:
+        """As `apply` for an event that concerns nothing here, without the event. `logged_at`: microseconds."""
+        if offset > self.covered:
+            self.clock = max(self.clock, logged_at)
+            self.covered = offset
 
     def _advance(self, fold: Fold, subject: str, record: LogRecord, ticked: bool, derived: list[Event]) -> None:
         if self._ahead and self._ahead.get((fold.kind, subject), -1) >= record.offset:

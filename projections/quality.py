@@ -24,6 +24,7 @@ class QualityFold:
 
     kind: str = "quality"
     version: int = 1
+    reads: tuple[type[Event], ...] = (FeedbackGiven,)
 
     def initial(self) -> QualityState:
         return NOTHING

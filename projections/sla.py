@@ -27,6 +27,7 @@ class RequestsFold:
     """
 
     version: int = 1
+    reads: tuple[type[Event], ...] = (RequestCompleted,)
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

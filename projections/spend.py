@@ -26,6 +26,7 @@ class SpendFold:
 
     kind: str = "spend"
     version: int = 1
+    reads: tuple[type[Event], ...] = (CostReserved, CostIncurred)
 
     def initial(self) -> SpendState:
         return NOTHING

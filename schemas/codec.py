@@ -120,6 +120,11 @@ class Codec:
         except DAMAGED as error:
             raise _damaged(value, error) from None
 
+    def peek(self, value: bytes | None) -> type | None:
+        """The class that the bytes name, without decoding them; None where their beginning does not tell."""
+        schema = _reading().get((value or b"")[:10])
+        return TAGGED[schema.event] if schema is not None else None
+
     def record(self, value: bytes) -> dict[str, Any]:
         """The tagged record as it was written, in its own version."""
         if value[:1] == b"{":

@@ -5,7 +5,7 @@ snapshot, never from the group's commit.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
@@ -37,6 +37,8 @@ from streams.topics import Topics
 from streams.view import StateReader, StateView
 
 log = structlog.get_logger()
+ROUNDS_A_FLUSH = {"attempts": 2, "feedback": 2, "decisions": 10}
+"""Snapshots are written whole, and every process reads them: health twice a second told nobody more than once does."""
 
 
 class Delivered(Protocol):
@@ -64,6 +66,11 @@ class Owned:
     flushed: int = -1
     paused: str = ""
     judged: set[str] = field(default_factory=set)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether something waits that others must learn at once."""
+        return bool(self.derived or self.letters or self.flushed < 0)
 
     @property
     def caught_up(self) -> bool:
@@ -94,6 +101,7 @@ class Projector:
         self._worker = worker
         self._kinds = {topics.name(kind): kind for kind in FOLDS}
         self._flushing = asyncio.Lock()
+        self._round = 0
         self.urgent = asyncio.Event()
         view.on_stale = self._rewrite
 
@@ -156,6 +164,9 @@ class Projector:
         if owned is None or owned.paused:
             return
         logged_at = round(message.timestamp * 1000) * 1000
+        if self._passed_over(owned, message, logged_at):
+            event.ack()
+            return
         try:
             if owned.kind == "feedback":
                 position = f"{message.topic}-{message.partition}-{message.offset}"
@@ -197,6 +208,15 @@ class Projector:
             self.urgent.set()
         event.ack()
 
+    def _passed_over(self, owned: Owned, message: Message, logged_at: int) -> bool:
+        """Whether the record concerns no fold: of a request's seven events three, and its largest, need no decoding."""
+        kind = None if owned.kind == "feedback" else self._codec.peek(message.value)
+        if kind is None or kind is AssignmentStarted or not issubclass(kind, Event) or owned.projection.concerns(kind):
+            return False
+        owned.projection.pass_over(message.offset, logged_at)
+        self.events += 1
+        return True
+
     def _judge(self, owned: Owned, tick: LogRecord) -> list[Event]:
         def owns(subject: str) -> bool:
             return bool(partition_of(subject.encode(), self._topics.partitions) == owned.tp.partition)
@@ -230,10 +250,18 @@ class Projector:
         except LeaseLost:
             log.warning("pause not announced", partition=subject, reason="lease lost")
 
-    async def flush(self) -> None:
-        """Publish derived events, then snapshots, then cursors, of every partition that moved. Raises LeaseLost."""
+    async def flush_due(self) -> None:
+        """The next round of flushing: partitions with something to say at once, and those whose turn it is."""
+        self._round += 1
+        await self.flush([
+            owned for owned in self.owned.values()
+            if owned.pressing or self._round % ROUNDS_A_FLUSH.get(owned.kind, 1) == 0
+        ])  # fmt: skip
+
+    async def flush(self, chosen: Sequence[Owned] | None = None) -> None:
+        """Publish derived events, then snapshots, then cursors, of these partitions (by default all). Raises LeaseLost."""
         async with self._flushing:
-            flushes = (self._flush(owned) for owned in list(self.owned.values()))
+            flushes = (self._flush(owned) for owned in (list(self.owned.values()) if chosen is None else chosen))
             # To the end of every one: what went on beside the next flush could write older snapshots after newer ones.
             ended = await asyncio.gather(*flushes, return_exceptions=True)
         for problem in ended:

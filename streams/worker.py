@@ -223,7 +223,7 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(projector.urgent.wait(), self.settings.worker.snapshot_interval_s)
             projector.urgent.clear()
-            await _unless_lost(projector.flush())
+            await _unless_lost(projector.flush_due())
 
     async def _tick_on_control(self, projector: Projector) -> None:
         """A command takes effect at a tick: write one as soon as the log of commands grew."""

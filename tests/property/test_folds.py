@@ -163,3 +163,19 @@ def test_every_charge_counts_once_and_scopes_agree(log: Log) -> None:
                     parts = [periods[period] for scope, periods in spend.totals.items() if scope.startswith(prefix)]
                     current = [part for part in parts if part.start == whole.start]
                     assert (sum(p.spent for p in current), sum(p.count for p in current)) == (whole.spent, whole.count)
+
+
+@modest
+@given(logs())
+def test_passing_over_what_concerns_nothing_equals_folding_it(log: Log) -> None:
+    passing = projection(log.kind)
+    for index, record in enumerate(log.records):
+        if passing.concerns(type(record.event)):
+            assert tuple(passing.apply(record)) == log.derived[index]
+        else:
+            passing.pass_over(record.offset, record.logged_at)
+            assert log.derived[index] == ()
+        assert passing.covered == record.offset
+    folded = run(log)
+    assert values(passing, log.kind) == values(folded, log.kind)
+    assert passing.clock == folded.clock

@@ -24,7 +24,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 # Who asks, and how a cache may be found: they change nothing in an answer, so a format without them leaves them out.
 _HINTS = frozenset({
-    "metadata", "prompt_cache_key", "prompt_cache_retention", "routing", "safety_identifier", "stream",
+    "metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "routing", "safety_identifier", "stream",
     "stream_options", "user",
 })  # fmt: skip
 

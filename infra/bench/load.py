@@ -29,6 +29,7 @@ class Traffic:
 
     producer: AIOKafkaProducer
     topic: str
+    body: bytes = BODY
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     sent: dict[str, asyncio.Future[RecordMetadata]] = field(default_factory=dict)
     answered: dict[str, int] = field(default_factory=dict)
@@ -39,7 +40,7 @@ class Traffic:
     async def send(self) -> None:
         request_id = f"{self.name}-{len(self.sent)}"
         self.sent[request_id] = await self.producer.send(
-            self.topic, BODY, key=request_id.encode(), headers=[("request-id", request_id.encode())]
+            self.topic, self.body, key=request_id.encode(), headers=[("request-id", request_id.encode())]
         )
 
     async def read(self, consumer: AIOKafkaConsumer) -> None:
@@ -99,7 +100,7 @@ async def main(given: argparse.Namespace) -> None:
         await consumer.seek_to_end(*assigned)
         for partition in assigned:
             await consumer.position(partition)
-        traffic = Traffic(producer, given.topic)
+        traffic = Traffic(producer, given.topic, given.body.encode() if given.body else BODY)
         reading = asyncio.create_task(traffic.read(consumer))
         if given.in_flight:
             first, end = await in_flight(traffic, given.in_flight, given.warm_up, given.seconds)
@@ -125,6 +126,7 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--servers", required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--answers", required=True)
+    parser.add_argument("--body", default="", metavar="JSON", help="the request (default: a short question)")
     parser.add_argument("--rate", type=float, default=300.0, help="requests a second, open loop")
     parser.add_argument("--in-flight", type=int, default=0, help="closed loop with this many requests instead")
     parser.add_argument("--warm-up", type=float, default=3.0)

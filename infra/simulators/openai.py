@@ -218,11 +218,14 @@ def _call_id(answer_id: str, at: int) -> str:
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
+    details = {"cached_tokens": answer.cached_tokens, "audio_tokens": 0}
+    if answer.cache_write_tokens:
+        details["cache_write_tokens"] = answer.cache_write_tokens
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,
         "total_tokens": answer.prompt_tokens + answer.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens, "audio_tokens": 0},
+        "prompt_tokens_details": details,
         "completion_tokens_details": {"reasoning_tokens": answer.reasoning_tokens, "audio_tokens": 0},
     }
 

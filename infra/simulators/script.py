@@ -32,7 +32,7 @@ class ProviderScript:
     first_token_share of it. With tokens_per_second set, the rest of the answer takes as long as its tokens need.
     errors maps a fault's name to its probability; reasoning_share is reasoning tokens per visible token;
     cached_share is the share of a prompt of 1,024 tokens or more that is billed as cached, in steps of 128;
-    cache_write_share the share of its rest that is billed as written to the cache (anthropic alone tells).
+    cache_write_share the share of its rest that is billed as written to the cache (google does not tell).
     context_window: tokens of prompt and answer together, null for no limit. models empty: every model name is served.
     """
 

@@ -1,0 +1,189 @@
+"""`python -m infra.bench.churn`: does a worker's memory grow while 1,000 calls are in flight and a tenth of them fails?
+
+Kafka, worker, sink, simulators and the load each run in a process of their own. The load keeps --in-flight requests
+waiting for their answers, so that the calls' rate is their number divided by the latency of the providers (8 s).
+
+Once a second: the worker's resident memory from /proc, and its requests under way from its own /metrics. The first
+--settle seconds are left out: there the heap is filled for the first time. `slope_mb_per_min` is the least-squares slope
+of all samples after that; `slope_mb_per_min_half` the same of their second half alone, which a heap that is still filling
+makes smaller and a leak does not. `worker_rss_mb` is the highest sample, units of 1e6 bytes.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from infra.bench.marks import machine_ms, measured, percentile, rss_mb
+from infra.local import Stack, free_ports, local_stack
+from schemas.errors import OperationError, TurnoutError
+from streams.topics import topics_of
+
+LATENCY_MS = 8_000.0
+FAULT_SHARE = 0.1
+# Every way of failing that leaves something behind: answers, cut bodies, resets, streams of nothing, refused credentials
+# aside (they would take the deployment out).
+FAULTS = (
+    "status_500", "status_502", "status_503", "status_529", "status_429", "status_408", "reset_before_headers",
+    "reset_after_headers", "half_body", "garbage", "wrong_content_type", "invalid_utf8", "redirect", "error_in_200",
+    "empty_completion", "context_length",
+)  # fmt: skip
+PROVIDERS = ("alpha", "beta", "gamma", "local")
+SAMPLE_S = 1.0
+
+
+def write_scripts(path: Path) -> Path:
+    """Slow providers that fail in every way, together in a tenth of the calls; the last resort does not fail."""
+    slow = {"latency_ms": LATENCY_MS, "latency_sigma": 0.25}
+    failing = slow | {"errors": dict.fromkeys(FAULTS, FAULT_SHARE / len(FAULTS))}
+    scripts = {name: failing for name in PROVIDERS[:-1]} | {PROVIDERS[-1]: slow}
+    path.write_text(json.dumps(scripts))
+    return path
+
+
+def slope_per_min(samples: Sequence[tuple[float, float]]) -> float:
+    """Least-squares slope of (seconds, value), a minute. Needs two samples at different times."""
+    return statistics.linear_regression(*zip(*samples, strict=True)).slope * 60
+
+
+class Sampler:
+    """Reads a worker once a second in a thread: `samples` are (seconds since the start, MB, requests under way)."""
+
+    def __init__(self, pid: int, metrics: str) -> None:
+        self.samples: list[tuple[float, float, int]] = []
+        self._pid = pid
+        self._metrics = metrics
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Sampler":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        while not self._ended.wait(SAMPLE_S):
+            try:
+                under_way = _under_way(self._metrics)
+                memory = rss_mb(self._pid)
+            except (OSError, StopIteration, urllib.error.URLError):
+                # The worker is too busy for its page, or gone: then the load says so.
+                continue
+            self.samples.append((time.monotonic() - started, memory, under_way))
+
+
+def _under_way(metrics: str) -> int:
+    with urllib.request.urlopen(metrics, timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line for line in lines if line.startswith("turnout_requests_in_flight ")).split()[1]))
+
+
+def run(in_flight: int, minutes: float, settle_s: float, folder: Path) -> dict[str, Any]:
+    """The flat object of results. Raises OperationError when a part does not start, or there is too little to judge."""
+    base: dict[str, object] = {
+        "worker": {"max_in_flight": in_flight * 2},
+        # A tenth of failures opens no circuit; open ones would take the faults away.
+        "circuit": {"failure_threshold": 1_000, "failure_ratio": 1.0},
+    }
+    scripts = write_scripts(folder / "scripts.json")
+    with local_stack(folder / "data", base, free_ports(), simulate=True, scripts=scripts) as stack:
+        samples, window = _loaded(stack, in_flight, minutes, settle_s, folder / "load.log")
+        bill = _get(f"http://127.0.0.1:{stack.ports.simulators}/control/bill")["providers"]
+    kept = [sample for sample in samples if sample[0] >= settle_s]
+    if len(kept) < 10:
+        raise OperationError(f"Only {len(kept)} samples after {settle_s:g} s; give --minutes more.")
+    memory = [(at, value) for at, value, _ in kept]
+    busy = [float(count) for _, _, count in kept]
+    calls = sum(provider["requests"] - provider["probes"] for provider in bill.values())
+    results = {
+        "in_flight": in_flight,
+        "minutes": minutes,
+        "samples": len(kept),
+        "answered": window.requests,
+        "answered_per_s": window.requests / window.seconds,
+        "errors": window.result["errors"],
+        "unanswered": window.result["unanswered"],
+        "calls": calls,
+        "fault_share": failed_share(bill),
+        "in_flight_p50": percentile(busy, 0.5),
+        "in_flight_p05": percentile(busy, 0.05),
+        "worker_rss_mb": max(value for _, value in memory),
+        "worker_rss_mb_first": memory[0][1],
+        "worker_rss_mb_last": memory[-1][1],
+        "slope_mb_per_min": slope_per_min(memory),
+        "slope_mb_per_min_half": slope_per_min(memory[len(memory) // 2 :]),
+        "worker_cpu_ms_per_request": window.cpu_ms_per_request("worker"),
+        "machine_ms": machine_ms(),
+    }
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()}
+
+
+def failed_share(bill: Mapping[str, Any]) -> float:
+    """The share of calls, probes included, that the simulators answered with a fault."""
+    outcomes = [provider["outcomes"] for provider in bill.values()]
+    total = sum(sum(one.values()) for one in outcomes)
+    return 1 - sum(one.get("ok", 0) for one in outcomes) / total if total else 0.0
+
+
+def _loaded(
+    stack: Stack, in_flight: int, minutes: float, settle_s: float, log: Path
+) -> tuple[list[tuple[float, float, int]], Any]:
+    topic = topics_of(stack.settings).requests[0]
+    arguments = [
+        "--servers", stack.broker.bootstrap_servers, "--topic", topic.name, "--answers", topic.responses,
+        "--in-flight", str(in_flight), "--warm-up", str(settle_s), "--seconds", str(minutes * 60),
+    ]  # fmt: skip
+    pid = stack.children["worker"].pid
+    with Sampler(pid, f"http://127.0.0.1:{stack.ports.web}/metrics") as sampler:
+        window = measured("infra.bench.load", arguments, {"worker": pid}, log)
+        # What comes after the last request was sent is another state: fewer and fewer calls.
+        ended = settle_s + minutes * 60
+    return [sample for sample in sampler.samples if sample[0] <= ended], window
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return json.load(answer)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0, 1 when a part fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m infra.bench.churn",
+        description="Memory of a worker with many slow and failing calls in flight.",
+        epilog="example: python -m infra.bench.churn --minutes 10 --json churn.json",
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help="measured window (default 10)")
+    parser.add_argument("--settle", type=float, default=45.0, help="seconds before it (default 45)")
+    parser.add_argument("--in-flight", type=int, default=1_000, help="requests under way (default 1000)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    given = parser.parse_args(argv)
+    if given.minutes <= 0 or given.settle < 0 or given.in_flight <= 0:
+        parser.error("--minutes and --in-flight must be above 0, --settle 0 or more")
+    try:
+        with tempfile.TemporaryDirectory(prefix="turnout-churn-") as folder:
+            results = run(given.in_flight, given.minutes, given.settle, Path(folder))
+    except TurnoutError as error:
+        print(error, file=sys.stderr)
+        return 1
+    shown = json.dumps(results, indent=2)
+    print(shown)
+    if given.json is not None:
+        given.json.write_text(shown + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -153,7 +153,8 @@ async def test_a_failure_costs_what_its_billing_says(kafka: EmbeddedKafka, prefi
         cost = incurred[event.request_id, event.number]
         billed = FAULTS[event.request_id.partition("/")[2]]
         assert event.billed == billed, event.request_id
-        parts = {"input": cost.tokens_in - cost.tokens_cached, "cache_read": cost.tokens_cached, "output": cost.tokens_out}
+        fresh = cost.tokens_in - cost.tokens_cached
+        parts = {"input": fresh, "cache_read": cost.tokens_cached, "output": cost.tokens_out}
         due = {"no": 0, "unknown": reserved[cost.cost_id], "yes": nano(parts)}[billed]
         assert (cost.nano_usd, cost.certainty) == (due, "estimated" if billed == "unknown" else "certain")
         assert (due > 0) is (billed != "no")

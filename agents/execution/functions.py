@@ -54,6 +54,9 @@ def read_functions(body: dict[str, Any]) -> Functions:
     if choice not in ("auto", "none", "required", "function"):
         beyond.append("tool_choice")
         choice = "auto"
+    if choice in ("required", "function") and not given and not beyond:
+        # A call is demanded that nothing can answer: free text would be another answer.
+        beyond.append("tool_choice")
     parallel = body.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
         beyond.append("parallel_tool_calls")

@@ -101,7 +101,10 @@ class Router:
             self.claims.release(claimed, record.source)
             raise
         finally:
+            # A tenant is any caller's word: one without calls leaves nothing behind.
             tenants[identity.tenant] -= 1
+            if not tenants[identity.tenant]:
+                del tenants[identity.tenant]
         self.claims.answered(claimed, record.source, retryable=retryable, now=self.clock.now())
 
     async def _serve(self, record: RequestRecord, request: ChatRequest, identity: Identity, timing: Timing) -> bool:

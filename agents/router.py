@@ -20,6 +20,7 @@ from agents.identity import Identity, identify, unidentified
 from agents.ports import Answer, Clock, DeadLetter, EventLog, Live, Planned, RequestRecord
 from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
+from agents.routing_object import Timing, routing_object
 from agents.run import Run, origin
 from schemas.errors import LeaseLost, RequestError
 from schemas.events import RequestAccepted, RequestCompleted, RequestDeduplicated, RequestRejected, RouteDecided
@@ -27,7 +28,7 @@ from schemas.inforce import InForce
 from schemas.requests import ChatRequest, parse_request
 from schemas.responses import chat_response, error_response
 from schemas.state import CircuitState, HealthState, LearnedState, QualityState
-from schemas.units import MICROS_PER_MS, nano_to_usd
+from schemas.units import MICROS_PER_MS
 
 log = structlog.get_logger()
 
@@ -42,14 +43,6 @@ class Knowledge:
     spend: Any
     learned: Mapping[str, LearnedState] = field(default_factory=dict)
     quality: Mapping[str, QualityState] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Timing:
-    """Milliseconds, for the answer's `latency_ms`."""
-
-    queue: float = 0.0
-    decision: float = 0.0
 
 
 @dataclass(slots=True)
@@ -179,7 +172,7 @@ class Router:
         await self.log.append([*run.pending, completed])
         if run.chunks is not None:
             await run.chunks.end(None)
-        routing = self._routing(run, identity, served, timing)
+        routing = routing_object(run, identity, served, timing, self._total_ms(record))
         body = chat_response(
             served.outcome.completion,
             identity.request_id,
@@ -204,7 +197,7 @@ class Router:
         if request is not None and request.stream:
             chunks = (run.chunks if run else None) or Chunks(self.log, record, identity.request_id)
             await chunks.end(error)
-        routing = self._routing(run, identity, None, timing)
+        routing = routing_object(run, identity, None, timing, self._total_ms(record))
         answer = Answer(
             error_response(error, routing), "error", error.retryable, identity.request_id, identity.tenant,
             identity.traceparent,
@@ -275,27 +268,6 @@ class Router:
             total_ms=self._total_ms(record), tokens_in=usage.tokens_in if usage else 0,
             tokens_out=usage.tokens_out if usage else 0, cost_nano_usd=run.cost_nano_usd if run else 0,
         ))  # fmt: skip
-
-    def _routing(self, run: Run | None, identity: Identity, served: Served | None, timing: Timing) -> dict[str, Any]:
-        """The `routing` object of an answer."""
-        shown: dict[str, Any] = {"request_id": identity.request_id, "tenant": identity.tenant, "status": "ok"}
-        if run is None:
-            return shown
-        decision = run.decision
-        if served is not None:
-            shown |= {
-                "deployment": served.deployment.id, "provider": served.deployment.provider, "tier": served.step.tier,
-            }  # fmt: skip
-        return shown | {
-            "strategy": decision.strategy, "cost_strategy": decision.cost_strategy, "balancer": decision.balancer,
-            "task": decision.task, "confidence": round(decision.confidence, 4), "reasons": decision.reasons,
-            "attempts": [attempt.document() for attempt in run.attempts], "cost_usd": nano_to_usd(run.cost_nano_usd),
-            "latency_ms": {
-                "queue": round(timing.queue, 3), "decision": round(timing.decision, 3),
-                "first_token": round(run.first_token_ms, 3), "provider": round(run.provider_ms, 3),
-                "total": round(self._total_ms(run.record), 3),
-            },
-        }  # fmt: skip
 
     def _total_ms(self, record: RequestRecord) -> float:
         return max(0.0, (self.clock.now() - record.accepted_at) / MICROS_PER_MS)

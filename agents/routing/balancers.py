@@ -34,15 +34,13 @@ def weighted_round_robin(replicas: Sequence[int], setting: Setting, turn: int) -
 def least_connections(replicas: Sequence[int], setting: Setting, turn: int) -> int:
     """The fewest calls under way for its weight, this one included; equals in their turn.
 
-    With several workers only the better of two drawn ones, so that all do not herd onto the same.
+    With several workers only the better of two drawn by weight, so that all do not herd onto the same.
     """
-    flying = setting.in_flight()
+    flying, weight = setting.in_flight(), setting.field.weight
     if setting.view.workers > 1 and len(replicas) > 2:
-        draw = mixed(setting.seed)
-        first = draw % len(replicas)
-        second = (first + 1 + (draw >> 32) % (len(replicas) - 1)) % len(replicas)
-        replicas = sorted((replicas[first], replicas[second]))
-    weight = setting.field.weight
+        # Drawn evenly, a replica would get twice its even share at most, however much it weighs.
+        weights = [weight[k] for k in replicas]
+        replicas = sorted({_drawn(weights, replicas, setting.seed), _drawn(weights, replicas, mixed(setting.seed))})
     return _least([(flying[k] + 1) / weight[k] for k in replicas], replicas, turn)
 
 

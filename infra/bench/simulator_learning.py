@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from agents.routing.view import Posterior
-from infra.bench.simulator_world import TASKS, Outcome, Truth, utility_of
+from infra.bench.simulator_world import TASKS, WEIGHTS, Outcome, Truth, utility_of
 from projections.histogram import bucket
 from schemas.state import HealthBucket, HealthState
 from schemas.units import MICROS_PER_S
@@ -13,6 +13,8 @@ from schemas.units import MICROS_PER_S
 HALF_LIFE_S = 600
 MINUTES = 15
 PRIOR_GOOD, PRIOR_BAD = 9.0, 1.0
+USUAL_SPREAD, USUAL_CALLS = 0.1, 5.0
+"""The spread of a call's utility before there are calls to tell."""
 
 
 class Learning:
@@ -26,8 +28,8 @@ class Learning:
         self._names, self._models = truth.names, [deployment.model for deployment in truth.configuration.catalog.deployments]
         shape = len(TASKS), size
         self._good, self._bad = np.zeros(shape), np.zeros(shape)
-        # Sums over calls that succeeded: utilities of cost, speed and quality, and tokens out.
-        self._sums = np.zeros((4, *shape))
+        # Sums over calls that succeeded: utilities of cost, speed and quality, tokens out, and the square of the whole.
+        self._sums = np.zeros((5, *shape))
         self._minute = start // (60 * MICROS_PER_S)
         self._past: list[tuple[HealthBucket, ...]] = [()] * size
         self._counts = [[0] * 5 for _ in range(size)]
@@ -42,8 +44,8 @@ class Learning:
         self._changed.add(place)
         if not outcome.succeeded:
             counts[1] += 1
-            counts[2] += outcome.throttled
-            self._bad[outcome.task, place] += not outcome.throttled
+            counts[2] += bool(outcome.retry_at)
+            self._bad[outcome.task, place] += not outcome.retry_at
             return
         counts[0] += 1
         counts[3] += outcome.tokens_in
@@ -52,7 +54,8 @@ class Learning:
             index = bucket(ms)
             histogram[index] = histogram.get(index, 0) + 1
         self._good[outcome.task, place] += 1
-        self._sums[:, outcome.task, place] += outcome.cost, outcome.speed, outcome.quality, outcome.tokens_out
+        whole = utility_of(outcome.cost, outcome.speed, outcome.quality, 1.0)
+        self._sums[:, outcome.task, place] += outcome.cost, outcome.speed, outcome.quality, outcome.tokens_out, whole**2
 
     def advance(self, now: int) -> None:
         """Begin the minute of `now` (microseconds) if it is another."""
@@ -100,8 +103,15 @@ class Learning:
         success = (PRIOR_GOOD + good) / (PRIOR_GOOD + PRIOR_BAD + good + bad)
         cost, speed, quality = self._sums[:3] / enough
         mean, calls = utility_of(cost, speed, quality, success), good + bad
+        # Calls of a task spread alike at every deployment; failures add what a success is worth.
+        within = self._sums[4] - good * utility_of(cost, speed, quality, 1.0) ** 2
+        freedom = np.maximum(good - 1, 0).sum(axis=1)
+        alike = (USUAL_CALLS * USUAL_SPREAD**2 + within.sum(axis=1)) / (USUAL_CALLS + freedom)
+        spread = np.sqrt(np.maximum(alike, 1e-6)[:, None] + success * (1 - success) * WEIGHTS["reliability"] ** 2)
         found = {}
         for t, task in enumerate(TASKS):
-            rows = zip(self._names, good[t].tolist(), mean[t].tolist(), calls[t].tolist(), strict=True)
-            found.update({(task, name): Posterior(value, seen) for name, some, value, seen in rows if some >= 0.5})
+            columns = good[t].tolist(), mean[t].tolist(), calls[t].tolist(), spread[t].tolist()
+            for name, some, value, seen, wide in zip(self._names, *columns, strict=True):
+                if some >= 0.5:
+                    found[task, name] = Posterior(value, seen, wide)
         return found

@@ -2,6 +2,7 @@
 
 import heapq
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import count
 
 import numpy as np
@@ -21,7 +22,6 @@ CLOSE = 0.01
 """A decision is optimal whose true expected utility is within 1 % of the best one's."""
 STATIC = ("cost", "speed", "quality", "reliability", "load_balanced", "weighted")
 PUBLISHED_EVERY = 10
-COOLING_S = 15
 
 
 class Unlimited:
@@ -51,13 +51,34 @@ class Asked:
     size_in: int
 
 
-def asked(rng: Random, strategy: str) -> Asked:
-    """A request of the mix."""
+POOL = 256
+"""Different requests of a strategy: what is parsed again and again is not what is measured."""
+
+
+@lru_cache(maxsize=16)
+def pool(strategy: str) -> tuple[Asked, ...]:
+    """Requests of the mix."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(POOL):
+        task, words = drawn(rng)
+        body = {
+            "messages": [{"role": "user", "content": "abc " * words}],
+            "routing": {"strategy": strategy, "task": TASKS[task], "weights": WEIGHTS},
+        }
+        made.append(Asked(parse_request(orjson.dumps(body), max_bytes=10**6), task, words))
+    return tuple(made)
+
+
+def drawn(rng: Random) -> tuple[int, int]:
+    """Task and tokens in."""
     task = int(rng.choice(len(TASKS), p=MIX))
-    words = max(1, int(SIZES[task] * np.exp(0.5 * rng.standard_normal())))
-    routing = {"strategy": strategy, "task": TASKS[task], "weights": WEIGHTS}
-    body = {"messages": [{"role": "user", "content": "abc " * words}], "routing": routing}
-    return Asked(parse_request(orjson.dumps(body), max_bytes=10**6), task, words)
+    return task, max(1, int(SIZES[task] * np.exp(0.5 * rng.standard_normal())))
+
+
+def asked(rng: Random, strategy: str) -> Asked:
+    """One of the pool."""
+    return pool(strategy)[int(rng.integers(POOL))]
 
 
 def decided(given: Asked, view: RoutingView, now: int, seed: int) -> Decision:
@@ -97,9 +118,8 @@ def taught(truth: Truth, rng: Random, outcomes: int) -> RoutingView:
         now = START + number * 14 * 60 * MICROS_PER_S // max(1, outcomes)
         learning.advance(now)
         for place in range(size):
-            task = int(rng.choice(len(TASKS), p=MIX))
-            words = max(1, int(SIZES[task] * np.exp(0.5 * rng.standard_normal())))
-            learning.tell(call(truth, task, place, words, False, rng))
+            task, words = drawn(rng)
+            learning.tell(call(truth, task, place, words, 0, rng))
     return replace(
         view_of(truth), health=learning.health(), tokens_out=learning.tokens_out(), utilities=learning.utilities()
     )
@@ -147,8 +167,8 @@ def drifting(seed: int, strategy: str, requests: int, seconds: int) -> Judged:
             _, _, outcome = heapq.heappop(under_way)
             learning.tell(outcome)
             in_flight[truth.names[outcome.place]] -= 1
-            if outcome.throttled:
-                cooling[truth.names[outcome.place]] = now + COOLING_S * MICROS_PER_S
+            if outcome.retry_at:
+                cooling[truth.names[outcome.place]] = outcome.retry_at
         learning.advance(now)
         if number % PUBLISHED_EVERY == 0:
             view = replace(
@@ -168,8 +188,11 @@ def drifting(seed: int, strategy: str, requests: int, seconds: int) -> Judged:
         for step in decision.plan:
             place = position[step.deployment]
             throttled = len(recent[place]) >= truth.limit.item(place)
-            recent[place].append(at)
-            outcome = call(truth, given.task, place, given.size_in, throttled, rng)
+            # What a provider turns away does not count against its limit, and it says when there is room again.
+            retry_at = recent[place][0] + minute if throttled else 0
+            if not throttled:
+                recent[place].append(at)
+            outcome = call(truth, given.task, place, given.size_in, retry_at, rng)
             in_flight[step.deployment] += 1
             at += int(outcome.ms * 1_000)
             heapq.heappush(under_way, (at, next(order), outcome))

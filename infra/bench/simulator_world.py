@@ -163,12 +163,12 @@ def apply(truth: Truth, change: Change) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one call. `cost`, `speed`, `quality`: utilities of a call that succeeded, else 0."""
+    """Of one call. `retry_at`: when a throttled deployment has room again (microseconds), else 0. `cost`, `speed`, `quality`: utilities of a call that succeeded, else 0."""
 
     task: int
     place: int
     succeeded: bool
-    throttled: bool
+    retry_at: int
     ms: float
     first_ms: float
     tokens_in: int
@@ -178,7 +178,7 @@ class Outcome:
     quality: float
 
 
-def call(truth: Truth, task: int, place: int, size_in: int, throttled: bool, rng: Random) -> Outcome:
+def call(truth: Truth, task: int, place: int, size_in: int, retry_at: int, rng: Random) -> Outcome:
     """What becomes of one call now."""
     late, long, scored, lucky = rng.standard_normal(4).tolist()
     tokens_out = max(1, round(truth.length.item(task, place) * math.exp(LENGTH_NOISE * long - LENGTH_NOISE**2 / 2)))
@@ -186,13 +186,13 @@ def call(truth: Truth, task: int, place: int, size_in: int, throttled: bool, rng
     first_ms = truth.first_ms.item(place) * stretch
     ms = first_ms + truth.token_ms.item(place) * tokens_out * stretch
     success = 0.5 * (1 + math.erf(lucky / math.sqrt(2)))
-    if throttled or success > truth.success.item(place):
-        return Outcome(task, place, False, throttled, 100.0 if throttled else ms, 0.0, size_in, 0, 0.0, 0.0, 0.0)
+    if retry_at or success > truth.success.item(place):
+        return Outcome(task, place, False, retry_at, 100.0 if retry_at else ms, 0.0, size_in, 0, 0.0, 0.0, 0.0)
     nano = truth.factor.item(place) * (
         truth.price_in.item(place) * size_in + truth.price_out.item(place) * tokens_out
     ) / MILLION
     return Outcome(
-        task, place, True, False, ms, first_ms, size_in, tokens_out,
+        task, place, True, 0, ms, first_ms, size_in, tokens_out,
         cost=0.5 - math.log10(max(nano, 1.0) / REFERENCE_NANO_USD) / DECADES,
         speed=1 / (1 + ms / TARGET_MS),
         quality=truth.quality.item(task, place) + SCORE_NOISE * scored,

@@ -54,7 +54,7 @@ def measure(folder: Path, train: str, test: str) -> dict[str, float]:
     found = data.pools(outcomes)
     names = [pool.name for pool in found]
     for pool in found:
-        parts = _fit(pool, train, test)
+        parts = fit(pool, train, test)
         figures[f"models_{pool.name}"] = len(pool.models)
         figures[f"queries_{pool.name}"] = sum(len(part.test_rows) for part in parts)
         for budget, tag in zip(routing.BUDGETS, compliant, strict=True):
@@ -83,14 +83,14 @@ def measure(folder: Path, train: str, test: str) -> dict[str, float]:
 def _apgr(pool: Pool, train: str, test: str) -> float:
     gains, rows = [], []
     gap = (pool.score[:, 1] - pool.score[:, 0])[:, None]
-    for part in _fit(pool, train, test, gap):
+    for part in fit(pool, train, test, gap):
         gains.append(part.test[:, 0])
         rows.append(part.test_rows)
     at = np.concatenate(rows)
     return routing.apgr(np.concatenate(gains), pool.score[at, 0], pool.score[at, 1])
 
 
-def _fit(pool: Pool, train: str, test: str, targets: NDArray[np.float64] | None = None) -> list[Predicted]:
+def fit(pool: Pool, train: str, test: str, targets: NDArray[np.float64] | None = None) -> list[Predicted]:
     """Predictions of `targets`, or of every model's score and of its cost in units of the best model's mean cost."""
     on, under = pool.split == train, pool.split == test
     for name, mask in ((train, on), (test, under)):

@@ -1,9 +1,10 @@
 """The events of a request as a story: pure, first as data, then as sentences."""
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from agents.routing.decide import Decision
 from agents.routing.estimates import ESTIMATE_FIELDS
 from schemas.catalog import Catalog
 from schemas.events import (
@@ -24,6 +25,7 @@ from schemas.units import iso, nano_to_usd
 from streams.control import ControlLog
 
 Story = dict[str, Any]
+Decided = RouteDecided | Decision
 
 
 def explained(events: Iterable[RequestEvent], control: ControlLog) -> list[Story]:
@@ -34,12 +36,12 @@ def explained(events: Iterable[RequestEvent], control: ControlLog) -> list[Story
     return [_story(runs[key], control) for key in sorted(runs)]
 
 
-def estimates_of(decided: RouteDecided) -> list[dict[str, float]]:
+def estimates_of(decided: Decided) -> list[dict[str, float]]:
     """The packed float32 numbers by name, one mapping a candidate."""
-    width = len(ESTIMATE_FIELDS)
-    row = struct.Struct(f"<{width}f")
-    packed = decided.estimates[: len(decided.estimates) // row.size * row.size]
-    return [dict(zip(ESTIMATE_FIELDS, numbers, strict=True)) for numbers in row.iter_unpack(packed)]
+    row = struct.Struct(f"<{len(ESTIMATE_FIELDS)}f")
+    packed = decided.estimates
+    whole = packed[: len(packed) // row.size * row.size]
+    return [dict(zip(ESTIMATE_FIELDS, numbers, strict=True)) for numbers in row.iter_unpack(whole)]
 
 
 def _story(events: Sequence[RequestEvent], control: ControlLog) -> Story:
@@ -61,7 +63,7 @@ def _story(events: Sequence[RequestEvent], control: ControlLog) -> Story:
                     "deadline_at": iso(event.deadline_at), "streaming": event.streaming,
                 }  # fmt: skip
             case RouteDecided():
-                story["decision"] = _decision(event, control.upto(event.control_offset).configuration.catalog)
+                story["decision"] = decision_story(event, control.upto(event.control_offset).configuration.catalog)
             case AttemptEvent():
                 attempts.setdefault(event.number, {"number": event.number}).update(_attempt(event))
             case RequestRejected():
@@ -79,28 +81,32 @@ def _story(events: Sequence[RequestEvent], control: ControlLog) -> Story:
     return story
 
 
-def _decision(event: RouteDecided, catalog: Catalog) -> Story:
+def decision_story(decided: Decided, catalog: Catalog, decision_us: float | None = None) -> Story:
+    """A decision as data, with names in place of indices. `decision_us`: by default what the event says."""
+
     def named(index: int) -> str:
         known = 0 <= index < len(catalog.deployments)
         return catalog.deployments[index].id if known else f"deployment #{index}"
 
-    estimates = estimates_of(event)
+    estimates = estimates_of(decided)
     candidates = []
-    for place, index in enumerate(event.candidates):
+    for place, index in enumerate(decided.candidates):
         candidate: Story = {"deployment": named(index)}
         candidate |= {"estimates": estimates[place]} if place < len(estimates) else {}
-        candidate |= {"propensity": event.propensities[place]} if place < len(event.propensities) else {}
+        candidate |= {"propensity": decided.propensities[place]} if place < len(decided.propensities) else {}
         candidates.append(candidate)
     excluded = []
-    for item in event.excluded:
+    for item in decided.excluded:
         left_out: Story = {"deployment": named(item.index), "reason": item.reason}
         excluded.append(left_out | ({"until": iso(item.until)} if item.until else {}))
+    if decision_us is None and isinstance(decided, RouteDecided):
+        decision_us = decided.decision_us
     return {
-        "plan": [{"deployment": step.deployment, "tier": step.tier} for step in event.plan],
-        "strategy": event.strategy, "cost_strategy": event.cost_strategy, "balancer": event.balancer,
-        "task": event.task, "confidence": event.confidence, "reasons": list(event.reasons), "candidates": candidates,
-        "excluded": excluded, "cut": event.cut, "control_offset": event.control_offset, "seed": event.seed,
-        "decision_us": event.decision_us,
+        "plan": [{"deployment": step.deployment, "tier": step.tier} for step in decided.plan],
+        "strategy": decided.strategy, "cost_strategy": decided.cost_strategy, "balancer": decided.balancer,
+        "task": decided.task, "confidence": decided.confidence, "reasons": list(decided.reasons),
+        "candidates": candidates, "excluded": excluded, "cut": decided.cut, "control_offset": decided.control_offset,
+        "seed": decided.seed, "decision_us": decision_us,
     }  # fmt: skip
 
 
@@ -154,7 +160,7 @@ def words(story: Story) -> list[str]:
     if "deduplicated" in story:
         lines.append(f"Not run again: the answer of {story['deduplicated']}, which has the same id, serves both.")
     if decision := story.get("decision"):
-        lines += _decision_words(decision)
+        lines += decision_words(decision)
     lines += [line for attempt in story["attempts"] for line in (_attempt_words(attempt),)]
     if "rejected" in story:
         lines.append(f"Rejected without an attempt: {story['rejected']}.")
@@ -165,20 +171,19 @@ def words(story: Story) -> list[str]:
     return lines
 
 
-def _decision_words(decision: Story) -> list[str]:
+def decision_words(decision: Story) -> list[str]:
+    """A decision as lines: how it was made, the plan, the reasons, a table of the candidates and who was left out."""
     plan = ", then ".join(f"{step['deployment']} ({step['tier']})" for step in decision["plan"]) or "nothing"
+    offset = decision["control_offset"]
     lines = [
         f"Decided in {decision['decision_us']:.0f} us by strategy {decision['strategy']}, cost strategy "
         f"{decision['cost_strategy']}, balancer {decision['balancer']}, confidence {decision['confidence']:.2f}, with "
-        f"the configuration at control offset {decision['control_offset']}.",
+        + (f"the configuration at control offset {offset}." if offset >= 0 else "the configuration of the file."),
         f"Plan: {plan}.",
     ]
     lines += [f"Because: {reason}." for reason in decision["reasons"]]
-    for candidate in decision["candidates"]:
-        numbers = candidate.get("estimates", {})
-        shown = "; ".join(_number(name, value) for name, value in numbers.items())
-        explored = f"; explored with propensity {candidate['propensity']:.3f}" if "propensity" in candidate else ""
-        lines.append(f"Candidate {candidate['deployment']}: {shown}{explored}.")
+    if decision["candidates"]:
+        lines += _candidate_table(decision["candidates"])
     if decision["cut"]:
         lines.append("More candidates than the event records were left off.")
     for item in decision["excluded"]:
@@ -187,11 +192,35 @@ def _decision_words(decision: Story) -> list[str]:
     return lines
 
 
-def _number(name: str, value: float) -> str:
-    if name == "cost_nano_usd_per_success":
-        return f"cost {_usd(nano_to_usd(round(value)))} per success"
-    text = f"{value:.0f}" if name.startswith("tokens") or name.endswith("_ms") else f"{value:.3f}"
-    return f"{name.replace('_', ' ')} {text}"
+COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("tokens in", "tokens_in", lambda value: f"{value:.0f}"),
+    ("out", "tokens_out", lambda value: f"{value:.0f}"),
+    ("cost a success", "cost_nano_usd_per_success", lambda value: _usd(nano_to_usd(round(value)))),
+    ("ms", "expected_ms", lambda value: f"{value:.0f}"),
+    ("success", "success_mean", lambda value: f"{value:.3f}"),
+    ("at least", "success_lower", lambda value: f"{value:.3f}"),
+    ("quality", "quality_mean", lambda value: f"{value:.3f}"),
+    ("score", "score", lambda value: f"{value:.4g}"),
+)
+"""Heading, estimate and form of the table of candidates."""
+
+
+def _candidate_table(candidates: Sequence[Story]) -> list[str]:
+    """Candidates in the order of trial, one line each under aligned headings."""
+    explored = any("propensity" in candidate for candidate in candidates)
+    head = ["candidate", *(heading for heading, _, _ in COLUMNS), *(("propensity",) if explored else ())]
+    rows = [head]
+    for candidate in candidates:
+        numbers = candidate.get("estimates", {})
+        cells = [shown(numbers[name]) if name in numbers else "" for _, name, shown in COLUMNS]
+        if explored:
+            cells.append(f"{candidate['propensity']:.3f}" if "propensity" in candidate else "")
+        rows.append([candidate["deployment"], *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
 
 
 def _attempt_words(attempt: Story) -> str:

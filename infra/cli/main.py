@@ -12,10 +12,11 @@ from typing import Any
 import typer
 from typer import _click
 
-from infra.cli import dead_letters, report, set_, simulate, topics
+from infra.cli import catalog, dead_letters, report, set_, simulate, topics
 from infra.cli.apply import apply
 from infra.cli.chaos import chaos
 from infra.cli.check import check
+from infra.cli.decide import decide
 from infra.cli.demo import demo
 from infra.cli.explain import explain
 from infra.cli.feedback import feedback
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "tail": tail,
     "sql": sql,
     "explain": explain,
+    "decide": decide,
     "status": status,
     "replay": replay,
     "state": state,
@@ -50,6 +52,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 GROUPS: dict[str, typer.Typer] = {
     "topics": topics.app,
+    "catalog": catalog.app,
     "set": set_.app,
     "report": report.app,
     "dead-letters": dead_letters.app,

@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("Against the best single model: cost reduction % / quality change %")
     print(" " * 14 + "".join(f"{name:>18}" for name in (*POOLS, "mean")))
     for name in ROWS:
-        cells = [(figures[f"{name}_saving{end}"], figures[f"{name}_quality{end}"]) for end in (*(f"_{p}" for p in POOLS), "")]
+        cells = [
+            (figures[f"{name}_saving{end}"], figures[f"{name}_quality{end}"]) for end in (*(f"_{p}" for p in POOLS), "")
+        ]
         print(f"{name:<14}" + "".join(f"{100 * saved:>9.1f} /{100 * change:>6.1f} " for saved, change in cells))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

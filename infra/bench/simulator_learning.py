@@ -25,7 +25,10 @@ class Learning:
 
     def __init__(self, truth: Truth, start: int) -> None:
         size = len(truth.names)
-        self._names, self._models = truth.names, [deployment.model for deployment in truth.configuration.catalog.deployments]
+        self._names, self._models = (
+            truth.names,
+            [deployment.model for deployment in truth.configuration.catalog.deployments],
+        )
         shape = len(TASKS), size
         self._good, self._bad = np.zeros(shape), np.zeros(shape)
         # Sums over calls that succeeded: utilities of cost, speed and quality, tokens out, and the square of the whole.
@@ -91,7 +94,9 @@ class Learning:
         """Mean length of answers by (task, model)."""
         found = {}
         for t, task in enumerate(TASKS):
-            for model, good, tokens in zip(self._models, self._good[t].tolist(), self._sums[3, t].tolist(), strict=True):
+            for model, good, tokens in zip(
+                self._models, self._good[t].tolist(), self._sums[3, t].tolist(), strict=True
+            ):
                 if good >= 1:
                     found[task, model] = tokens / good
         return found

@@ -132,7 +132,7 @@ def stationary(seed: int, strategy: str, outcomes: int, requests: int) -> Judged
     view = taught(truth, rng, outcomes)
     now = START + 14 * 60 * MICROS_PER_S
     rows = []
-    for number in range(requests):
+    for _ in range(requests):
         given = asked(rng, strategy)
         decision = decided(given, view, now, int(rng.integers(1 << 62)))
         utility = truth.utility(given.task, given.size_in)

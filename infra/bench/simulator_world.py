@@ -5,6 +5,7 @@ Utilities have the scales of agents/routing/utility.py; a call's cost is what wa
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,8 @@ class Truth:
         length = self.length[task]
         median = self.first_ms + self.token_ms * length
         speed = (1 / (1 + median[:, None] * np.exp(TIME_NOISE * NODES) / TARGET_MS)) @ HEAVINESS
-        return utility_of(cost_utility(self.cost(size_in, length)), speed, self.quality[task], success)
+        utility: Floats = utility_of(cost_utility(self.cost(size_in, length)), speed, self.quality[task], success)
+        return utility
 
 
 def cost_utility(nano_usd: Any) -> Any:
@@ -134,6 +136,7 @@ class Change:
 def drift(rng: Random, seconds: int, size: int = DEPLOYMENTS) -> list[Change]:
     """Incidents that pass (slow, failing, throttled) and changes that stay (price, model update), in order."""
     changes = []
+    draw: Callable[[], float]
     for place in range(size):
         for field, every_s, lasts_s, draw in (
             ("first_ms", 1_200, 300, lambda: rng.uniform(2, 6)),
@@ -163,7 +166,9 @@ def apply(truth: Truth, change: Change) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one call. `retry_at`: when a throttled deployment has room again (microseconds), else 0. `cost`, `speed`, `quality`: utilities of a call that succeeded, else 0."""
+    """Of one call. `retry_at`: when a throttled deployment has room again (microseconds), else 0. `cost`, `speed`,
+    `quality`: utilities of a call that succeeded, else 0.
+    """
 
     task: int
     place: int
@@ -188,9 +193,11 @@ def call(truth: Truth, task: int, place: int, size_in: int, retry_at: int, rng: 
     success = 0.5 * (1 + math.erf(lucky / math.sqrt(2)))
     if retry_at or success > truth.success.item(place):
         return Outcome(task, place, False, retry_at, 100.0 if retry_at else ms, 0.0, size_in, 0, 0.0, 0.0, 0.0)
-    nano = truth.factor.item(place) * (
-        truth.price_in.item(place) * size_in + truth.price_out.item(place) * tokens_out
-    ) / MILLION
+    nano = (
+        truth.factor.item(place)
+        * (truth.price_in.item(place) * size_in + truth.price_out.item(place) * tokens_out)
+        / MILLION
+    )
     return Outcome(
         task, place, True, 0, ms, first_ms, size_in, tokens_out,
         cost=0.5 - math.log10(max(nano, 1.0) / REFERENCE_NANO_USD) / DECADES,

@@ -73,7 +73,8 @@ def _prices(priced_as: str, on: date) -> tuple[dict[str, float], tuple[int, floa
     listed = max(hours, key=lambda prices: _base(prices.output_mtok))
     prices, tiers = {}, {}
     for ours, theirs in (
-        ("input", "input_mtok"), ("output", "output_mtok"), ("cache_read", "cache_read_mtok"), ("cache_write", "cache_write_mtok"),
+        ("input", "input_mtok"), ("output", "output_mtok"), ("cache_read", "cache_read_mtok"),
+        ("cache_write", "cache_write_mtok"),
     ):  # fmt: skip
         price = getattr(listed, theirs)
         if isinstance(price, TieredPrices):

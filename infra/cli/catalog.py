@@ -17,7 +17,9 @@ app = typer.Typer(
 )  # fmt: skip
 Provider = Annotated[
     str | None,
-    typer.Option("--provider", metavar="P", help="Only of one: openai, anthropic, google, openai_compatible, mistral ..."),
+    typer.Option(
+        "--provider", metavar="P", help="Only of one: openai, anthropic, google, openai_compatible, mistral ..."
+    ),
 ]
 
 
@@ -147,5 +149,7 @@ def _yaml(known: "Known") -> list[str]:
     lines = [f"    {line}" for line in text.splitlines()]
     if known.long_context:
         start, dear_in, dear_out = known.long_context
-        lines.append(f"      # From {start} tokens in: input {dear_in:g}, output {dear_out:g}; counted at the price above.")
+        lines.append(
+            f"      # From {start} tokens in: input {dear_in:g}, output {dear_out:g}; counted at the price above."
+        )
     return lines

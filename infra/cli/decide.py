@@ -17,7 +17,9 @@ MICROS = 1_000_000
 def decide(
     request: Annotated[str, typer.Argument(help="A file with a chat-completions body, or - for standard input.")],
     tenant: Annotated[str | None, typer.Option("--tenant", metavar="T", help="Decide for this tenant.")] = None,
-    live: Annotated[bool, typer.Option("--live", help="Use the log's configuration and state, not the file's alone.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Use the log's configuration and state, not the file's alone.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws; the same seed decides the same.")] = 0,
     as_json: AsJson = False,
     config: Config = None,

@@ -1,8 +1,6 @@
 """The field of a decision: who takes part, in blocks, and who does not and why. Made once for a shape and its troubles."""
 
 from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from agents.routing.admit import Admitted, admit
@@ -22,8 +20,7 @@ class Field:
     """Owns the tables of one set of members. A *place* is a number in `members`: positions by block, then by id.
 
     `bounds`: places (start, end) of each block, best block first. `groups`: replicas of the first block by group.
-    `names`, `group`, `weight`, `lane`, `replicated`: by place. `paces`: memo of the numbers that health changes,
-    `evidence`: of what adaptive.py learned.
+    `names`, `group`, `weight`, `lane`, `replicated`: by place. `paces`: memo of the numbers that health changes.
     """
 
     def __init__(self, compiled: Compiled, view: RoutingView, profile: Profile, out: Unavailable, admitted: Admitted,
@@ -55,8 +52,8 @@ class Field:
         self.limited = bool(compiled.per_call[self.at].any())
         self.quality = np.array(profile.quality)[self.at]
         self.quality_sd = [profile.quality_sd[position] for position in self.members]
+        self.quality_doubt = np.array(self.quality_sd)
         self.paces: dict[tuple[object, ...], Pace] = {}
-        self.evidence: Any = None
         self.excluded = _excluded(compiled, profile, out, misfits, admitted)
         self.left_out = _left_out(compiled, view, profile, out, misfits, admitted)
 

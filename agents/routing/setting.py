@@ -78,11 +78,6 @@ def setting_of(
     longest = told.longest if told else MEAN_TOKENS_OUT
     versions = compiled.learned.version, compiled.experience.version
     key: tuple[object, ...] = (*versions, most if most and most < longest else 0)
-    wanted: object = min(most, MEAN_TOKENS_OUT) if most else MEAN_TOKENS_OUT
-    if view.tokens_out:
-        lengths = [view.tokens_out.get((task, group[0]), MEAN_TOKENS_OUT) for group in field.group]
-        wanted = np.minimum(np.array(lengths), most or np.inf)
-        key += (most, *lengths)
     priced = None
     if factors:
         priced = [factors.get(name, 1.0) for name in field.names]
@@ -91,7 +86,8 @@ def setting_of(
     if pace is None:
         if len(field.paces) >= PACES_KEPT:
             field.paces.clear()
-        if told is not None and not view.tokens_out:
+        wanted: object = min(most, MEAN_TOKENS_OUT) if most else MEAN_TOKENS_OUT
+        if told is not None:
             wanted = np.minimum(told.mean[field.at], most or np.inf)
         factor = 1.0 if priced is None else np.array(priced)
         realised = compiled.experience.realised(task)

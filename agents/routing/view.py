@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from schemas.inforce import InForce
 from schemas.policy import Period
@@ -16,13 +16,6 @@ class Spend(Protocol):
     def reserved(self, scope: str) -> int: ...
 
 
-class Posterior(NamedTuple):
-    """Realised utility (the scale of `weighted`, decayed when read): its mean, and from how many calls."""
-
-    mean: float
-    calls: float
-
-
 @dataclass(frozen=True, slots=True)
 class RoutingView:
     """Every mapping is keyed by deployment id, unless it says otherwise.
@@ -33,9 +26,7 @@ class RoutingView:
 
     Without one of the rest, decisions go by its prior. `turns`: by Decision.turn_key, decisions so far with that key
     (prior: `turn`). `workers`: alive, this one included. `learned`: what calls came to (prior: the estimates).
-    `quality`: feedback, all partitions merged (prior: the profile). `utilities` by (task, deployment) and `tokens_out`,
-    mean length of answers by (task, model), take the place of what `learned` says.
-    `tokens_in_flight`: estimated, of the calls under way
+    `quality`: feedback, all partitions merged (prior: the profile). `tokens_in_flight`: estimated, of the calls under way
     (none). `response_ms`: peak EWMA (health's time). `price_factors`: price now over list price (1).
     `forecast`: calls a minute expected in this hour (none). `explore`: whether the policy lets `adaptive` explore.
     `full`: deployments whose rate limit leaves no further call, until when (none).
@@ -55,8 +46,6 @@ class RoutingView:
     workers: int = 1
     learned: Mapping[str, LearnedState] | None = None
     quality: Mapping[str, QualityState] | None = None
-    utilities: Mapping[tuple[str, str], Posterior] | None = None
-    tokens_out: Mapping[tuple[str, str], float] | None = None
     tokens_in_flight: Mapping[str, int] | None = None
     response_ms: Mapping[str, float] | None = None
     price_factors: Mapping[str, float] | None = None

@@ -10,18 +10,18 @@ import orjson
 
 from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
-from infra.bench.simulator_learning import Learning
+from infra.bench.simulator_log import Log
 from infra.bench.simulator_world import MIX, SIZES, TASKS, WEIGHTS, Outcome, Random, Truth, apply, call, drift, world
 from schemas.inforce import InForce
 from schemas.requests import ChatRequest, parse_request
 from schemas.units import MICROS_PER_S
 
 START = 1_790_000_040_000_000
+MINUTE = 60 * MICROS_PER_S
 PATIENCE = 600 * MICROS_PER_S
 CLOSE = 0.01
 """A decision is optimal whose true expected utility is within 1 % of the best one's."""
 STATIC = ("cost", "speed", "quality", "reliability", "load_balanced", "weighted")
-PUBLISHED_EVERY = 10
 
 
 class Unlimited:
@@ -112,17 +112,16 @@ def judged(rows: list[tuple[float, float, float, bool]]) -> Judged:
 
 def taught(truth: Truth, rng: Random, outcomes: int) -> RoutingView:
     """A view after `outcomes` calls at every deployment, spread over the last fifteen minutes."""
-    learning = Learning(truth, START)
+    view = view_of(truth)
+    log = Log(truth, view.inforce, START)
     now, size = START, len(truth.names)
     for number in range(outcomes):
         now = START + number * 14 * 60 * MICROS_PER_S // max(1, outcomes)
-        learning.advance(now)
+        log.advance(now)
         for place in range(size):
             task, words = drawn(rng)
-            learning.tell(call(truth, task, place, words, 0, rng))
-    return replace(
-        view_of(truth), health=learning.health(), tokens_out=learning.tokens_out(), utilities=learning.utilities()
-    )
+            log.tell(call(truth, task, place, words, 0, rng), now)
+    return log.seen_by(view, now)
 
 
 def stationary(seed: int, strategy: str, outcomes: int, requests: int) -> Judged:
@@ -136,13 +135,15 @@ def stationary(seed: int, strategy: str, outcomes: int, requests: int) -> Judged
         given = asked(rng, strategy)
         decision = decided(given, view, now, int(rng.integers(1 << 62)))
         utility = truth.utility(given.task, given.size_in)
-        rows.append(_row(truth, decision, utility, utility.max()))
+        rows.append(_row(truth, decision, utility))
     return judged(rows)
 
 
-def _row(truth: Truth, decision: Decision, utility: np.ndarray, best: float) -> tuple[float, float, float, bool]:
+def _row(truth: Truth, decision: Decision, utility: np.ndarray) -> tuple[float, float, float, bool]:
+    """The best is that of the candidates: who is left out is a matter of filters, which are no strategy's."""
     chosen = utility.item(truth.names.index(decision.plan[0].deployment))
-    return chosen, float(best), decision.confidence, chosen >= best
+    best = float(utility[list(decision.candidates)].max())
+    return chosen, best, decision.confidence, chosen >= best
 
 
 def drifting(seed: int, strategy: str, requests: int, seconds: int) -> Judged:
@@ -150,49 +151,55 @@ def drifting(seed: int, strategy: str, requests: int, seconds: int) -> Judged:
     world_rng, rng = np.random.default_rng((seed, 2)), np.random.default_rng((seed, 3))
     truth = world(world_rng)
     changes = drift(world_rng, seconds)[::-1]
-    learning, view = Learning(truth, START), view_of(truth)
+    view = view_of(truth)
+    log = Log(truth, view.inforce, START)
     under_way: list[tuple[int, int, Outcome]] = []
     order = count()
     in_flight = dict.fromkeys(truth.names, 0)
     cooling: dict[str, int] = {}
+    trials: set[str] = set()
     recent: list[list[int]] = [[] for _ in truth.names]
     position = {name: place for place, name in enumerate(truth.names)}
-    minute = 60 * MICROS_PER_S
     rows = []
     for number in range(requests):
         now = START + number * seconds * MICROS_PER_S // requests
         while changes and START + changes[-1].second * MICROS_PER_S <= now:
             apply(truth, changes.pop())
         while under_way and under_way[0][0] <= now:
-            _, _, outcome = heapq.heappop(under_way)
-            learning.tell(outcome)
-            in_flight[truth.names[outcome.place]] -= 1
+            ended, _, outcome = heapq.heappop(under_way)
+            log.advance(ended)
+            log.tell(outcome, ended)
+            name = truth.names[outcome.place]
+            in_flight[name] -= 1
+            trials -= {name} if outcome.trial else set()
             if outcome.retry_at:
-                cooling[truth.names[outcome.place]] = outcome.retry_at
-        learning.advance(now)
-        if number % PUBLISHED_EVERY == 0:
-            view = replace(
-                view, health=learning.health(), tokens_out=learning.tokens_out(), utilities=learning.utilities()
-            )
+                cooling[name] = outcome.retry_at
+        log.advance(now)
+        if log.inforce.configuration is not truth.configuration:
+            log.inforce = InForce(configuration=truth.configuration)
+        view = log.seen_by(view, now)
         given = asked(rng, strategy)
-        decision = decided(given, replace(view, in_flight=in_flight, cooling=cooling), now, int(rng.integers(1 << 62)))
+        seen = replace(view, in_flight=in_flight, cooling=cooling, trials=trials)
+        decision = decided(given, seen, now, int(rng.integers(1 << 62)))
         for calls in recent:
-            while calls and calls[0] <= now - minute:
+            while calls and calls[0] <= now - MINUTE:
                 calls.pop(0)
         full = np.array([len(calls) for calls in recent]) >= truth.limit
-        utility = truth.utility(given.task, given.size_in, full)
-        resting = np.array([cooling.get(name, 0) > now for name in truth.names])
-        rows.append(_row(truth, decision, utility, np.where(resting, -np.inf, utility).max()))
+        rows.append(_row(truth, decision, truth.utility(given.task, given.size_in, full)))
         # The plan is tried in its order until a call succeeds.
         at = now
         for step in decision.plan:
             place = position[step.deployment]
             throttled = len(recent[place]) >= truth.limit.item(place)
             # What a provider turns away does not count against its limit, and it says when there is room again.
-            retry_at = recent[place][0] + minute if throttled else 0
+            retry_at = recent[place][0] + MINUTE if throttled else 0
             if not throttled:
                 recent[place].append(at)
-            outcome = call(truth, given.task, place, given.size_in, retry_at, rng)
+            circuit = log.circuit(step.deployment)
+            trial = circuit is not None and circuit.status == "half_open"
+            trials |= {step.deployment} if trial else set()
+            epoch = circuit.epoch if circuit else 0
+            outcome = call(truth, given.task, place, given.size_in, retry_at, rng, epoch, trial)
             in_flight[step.deployment] += 1
             at += int(outcome.ms * 1_000)
             heapq.heappush(under_way, (at, next(order), outcome))
@@ -214,5 +221,5 @@ def calibrating(seed: int, worlds: int) -> Judged:
                 given = asked(rng, strategy)
                 utility = truth.utility(given.task, given.size_in)
                 decision = decided(given, view, START + 14 * 60 * MICROS_PER_S, int(rng.integers(1 << 62)))
-                rows.append(_row(truth, decision, utility, utility.max()))
+                rows.append(_row(truth, decision, utility))
     return judged(rows)

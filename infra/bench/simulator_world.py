@@ -1,7 +1,8 @@
-"""The truth of the decision simulator: deployments whose speed, errors, prices, quality and rate limits drift.
+"""The truth of the decision simulator: deployments whose speed, errors, prices and rate limits drift.
 
 Each deployment serves a model of its own, so that strategies are measured here and balancers in simulator_balance.py.
-Utilities have the scales of agents/routing/utility.py; a call's cost is what was charged, which drifts from the list.
+Utilities have the scales of agents/routing/utility.py. A price that changes is a catalog that changes, as it is live;
+quality differs from what the catalog claims, and stays: feedback is believed for weeks, a run takes minutes.
 """
 
 import math
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.routing.estimates import MILLION
-from agents.routing.utility import DECADES, QUALITY_SPREAD, REFERENCE_NANO_USD, TARGET_MS
+from agents.routing.quality import QUALITY_SPREAD
+from agents.routing.utility import DECADES, REFERENCE_NANO_USD, TARGET_MS
 from schemas.policy import Configuration
 from schemas.units import usd_to_nano
 
@@ -26,8 +28,10 @@ LENGTHS = (220.0, 500.0, 350.0, 150.0)
 SIZES = (60.0, 400.0, 1_200.0, 100.0)
 """Usual tokens in by task."""
 WEIGHTS = {"cost": 0.35, "speed": 0.2, "quality": 0.3, "reliability": 0.15}
-TIME_NOISE, LENGTH_NOISE, SCORE_NOISE = 0.35, 0.3, 0.15
-"""One standard deviation: of the log of a call's time and length, and of a feedback score."""
+TIME_NOISE, LENGTH_NOISE = 0.35, 0.3
+"""One standard deviation of the log of a call's time and length."""
+SCORE_SURENESS = 6.0
+"""Of the Beta that a score is drawn from: 0.17 around 0.7."""
 THROTTLED = 0.02
 """The success of calls above the provider's own limit."""
 NODES, HEAVINESS = np.polynomial.hermite_e.hermegauss(7)
@@ -36,10 +40,11 @@ HEAVINESS = HEAVINESS / HEAVINESS.sum()
 
 @dataclass(slots=True)
 class Truth:
-    """What is so, by deployment: `first_ms`, `token_ms` (median), `success`, `factor` (charged over list price),
-    `limit` (calls a minute); `quality` (task, deployment); `length` (task, deployment), mean tokens of an answer.
+    """What is so, by deployment: `first_ms`, `token_ms` (median), `success`, `limit` (calls a minute); `quality` (task,
+    deployment); `length` (task, deployment), mean tokens of an answer. `document`: what `configuration` was read from.
     """
 
+    document: dict[str, Any]
     configuration: Configuration
     names: tuple[str, ...]
     price_in: Floats
@@ -47,14 +52,13 @@ class Truth:
     first_ms: Floats
     token_ms: Floats
     success: Floats
-    factor: Floats
     limit: Floats
     quality: Floats
     length: Floats
 
     def cost(self, size_in: float, tokens_out: Any) -> Floats:
         """Nano-USD charged for a call, by deployment."""
-        cost: Floats = self.factor * (self.price_in * size_in + self.price_out * tokens_out) / MILLION
+        cost: Floats = (self.price_in * size_in + self.price_out * tokens_out) / MILLION
         return cost
 
     def utility(self, task: int, size_in: float, throttled: Any = False) -> Floats:
@@ -90,7 +94,8 @@ def world(rng: Random, size: int = DEPLOYMENTS) -> Truth:
     claimed = np.clip(0.45 + 0.4 * grade + rng.normal(0, 0.06, (len(TASKS), size)), 0.05, 0.98)
     names = tuple(f"d{k:02}" for k in range(size))
     limits = np.where(rng.uniform(size=size) < 0.5, rng.integers(10, 40, size), 600).astype(np.float64)
-    document = {
+    document: dict[str, Any] = {
+        "circuit": {"probe_interval_s": 0},
         "catalog": {
             "models": [
                 {
@@ -109,6 +114,7 @@ def world(rng: Random, size: int = DEPLOYMENTS) -> Truth:
     }  # fmt: skip
     configuration = Configuration.model_validate(document)
     return Truth(
+        document=document,
         configuration=configuration,
         names=names,
         price_in=np.array([float(usd_to_nano(price)) for price in price_in]),
@@ -116,7 +122,6 @@ def world(rng: Random, size: int = DEPLOYMENTS) -> Truth:
         first_ms=np.exp(rng.normal(math.log(400), 0.5, size)),
         token_ms=np.exp(rng.normal(math.log(8), 0.5, size) + 0.6 * (grade - 0.5)),
         success=rng.beta(40, 1.5, size),
-        factor=np.ones(size),
         limit=limits,
         quality=np.clip(claimed + rng.normal(0, QUALITY_SPREAD, claimed.shape), 0.02, 0.99),
         length=np.array(LENGTHS)[:, None] * np.exp(rng.normal(0, 0.2, (len(TASKS), size))),
@@ -125,7 +130,7 @@ def world(rng: Random, size: int = DEPLOYMENTS) -> Truth:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """At `second` a column of the truth (`field`) is multiplied by `factor` (quality: moved by it) at a deployment."""
+    """At `second` a column of the truth (`field`) is multiplied by `factor` at a deployment."""
 
     second: int
     field: str
@@ -134,7 +139,7 @@ class Change:
 
 
 def drift(rng: Random, seconds: int, size: int = DEPLOYMENTS) -> list[Change]:
-    """Incidents that pass (slow, failing, throttled) and changes that stay (price, model update), in order."""
+    """Incidents that pass (slow, failing, throttled) and prices that stay, in order."""
     changes = []
     draw: Callable[[], float]
     for place in range(size):
@@ -143,8 +148,7 @@ def drift(rng: Random, seconds: int, size: int = DEPLOYMENTS) -> list[Change]:
             ("token_ms", 1_200, 300, lambda: rng.uniform(1.5, 4)),
             ("success", 1_200, 240, lambda: rng.uniform(0.3, 0.8)),
             ("limit", 1_200, 300, lambda: rng.uniform(0.2, 0.6)),
-            ("factor", 1_500, 0, lambda: 10 ** rng.normal(0, 0.3)),
-            ("quality", 1_200, 0, lambda: rng.normal(-0.02, 0.15)),
+            ("price", 1_500, 0, lambda: 10 ** rng.normal(0, 0.3)),
         ):
             second = rng.exponential(every_s)
             while second < seconds:
@@ -158,16 +162,21 @@ def drift(rng: Random, seconds: int, size: int = DEPLOYMENTS) -> list[Change]:
 
 def apply(truth: Truth, change: Change) -> None:
     """Make the change."""
-    if change.field == "quality":
-        truth.quality[:, change.place] = np.clip(truth.quality[:, change.place] + change.factor, 0.02, 0.99)
+    if change.field == "price":
+        truth.price_in[change.place] *= change.factor
+        truth.price_out[change.place] *= change.factor
+        prices = truth.document["catalog"]["models"][change.place]["price_usd_per_million"]
+        prices |= {name: price * change.factor for name, price in prices.items()}
+        truth.configuration = Configuration.model_validate(truth.document)
     else:
         getattr(truth, change.field)[change.place] *= change.factor
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one call. `retry_at`: when a throttled deployment has room again (microseconds), else 0. `cost`, `speed`,
-    `quality`: utilities of a call that succeeded, else 0.
+    """Of one call. `retry_at`: when a throttled deployment has room again (microseconds), else 0. `score`: of the answer.
+
+    `circuit_epoch`, `trial`: as the attempt was sent.
     """
 
     task: int
@@ -178,29 +187,24 @@ class Outcome:
     first_ms: float
     tokens_in: int
     tokens_out: int
-    cost: float
-    speed: float
-    quality: float
+    score: float
+    circuit_epoch: int
+    trial: bool
 
 
-def call(truth: Truth, task: int, place: int, size_in: int, retry_at: int, rng: Random) -> Outcome:
+def call(
+    truth: Truth, task: int, place: int, size_in: int, retry_at: int, rng: Random, epoch: int = 0, trial: bool = False
+) -> Outcome:
     """What becomes of one call now."""
-    late, long, scored, lucky = rng.standard_normal(4).tolist()
+    late, long = rng.standard_normal(2).tolist()
+    sound = truth.quality.item(task, place)
+    score = rng.beta(SCORE_SURENESS * sound, SCORE_SURENESS * (1 - sound))
     tokens_out = max(1, round(truth.length.item(task, place) * math.exp(LENGTH_NOISE * long - LENGTH_NOISE**2 / 2)))
     stretch = math.exp(TIME_NOISE * late)
     first_ms = truth.first_ms.item(place) * stretch
     ms = first_ms + truth.token_ms.item(place) * tokens_out * stretch
-    success = 0.5 * (1 + math.erf(lucky / math.sqrt(2)))
-    if retry_at or success > truth.success.item(place):
-        return Outcome(task, place, False, retry_at, 100.0 if retry_at else ms, 0.0, size_in, 0, 0.0, 0.0, 0.0)
-    nano = (
-        truth.factor.item(place)
-        * (truth.price_in.item(place) * size_in + truth.price_out.item(place) * tokens_out)
-        / MILLION
-    )
-    return Outcome(
-        task, place, True, 0, ms, first_ms, size_in, tokens_out,
-        cost=0.5 - math.log10(max(nano, 1.0) / REFERENCE_NANO_USD) / DECADES,
-        speed=1 / (1 + ms / TARGET_MS),
-        quality=truth.quality.item(task, place) + SCORE_NOISE * scored,
-    )  # fmt: skip
+    if retry_at or rng.random() > truth.success.item(place):
+        return Outcome(
+            task, place, False, retry_at, 100.0 if retry_at else ms, 0.0, size_in, 0, 0.0, epoch, trial
+        )
+    return Outcome(task, place, True, 0, ms, first_ms, size_in, tokens_out, score, epoch, trial)

@@ -1,6 +1,7 @@
 """The field of a decision: who takes part, in blocks, and who does not and why. Made once for a shape and its troubles."""
 
 from collections.abc import Mapping
+
 import numpy as np
 
 from agents.routing.admit import Admitted, admit

@@ -21,11 +21,12 @@ import orjson
 
 from agents.routing.decide import decide
 from agents.routing.task import task_of
-from agents.routing.view import Posterior, RoutingView
+from agents.routing.view import RoutingView
 from schemas.inforce import InForce
 from schemas.policy import Configuration
 from schemas.requests import ChatRequest, parse_request
-from schemas.state import CircuitState, HealthBucket, HealthState
+from schemas.spans import CALLS_KEPT, CALLS_SPAN
+from schemas.state import CallsBucket, CircuitState, HealthBucket, HealthState, LearnedState
 from schemas.units import MICROS_PER_S
 
 SIZES = (4, 16, 50, 200)
@@ -59,6 +60,18 @@ def health(rng: random.Random) -> HealthState:
     return HealthState(tuple(buckets))
 
 
+def learned(model: str, rng: random.Random) -> LearnedState:
+    """An hour of calls of the task."""
+    last = MINUTE * 60 * MICROS_PER_S // CALLS_SPAN
+    buckets = []
+    for span in range(last - CALLS_KEPT + 1, last + 1):
+        good = rng.randint(1, 20)
+        buckets.append(
+            CallsBucket(span, good, rng.randint(0, 2), 200 * good, 300 * good, rng.randint(2, 9) * 10**6 * good)
+        )
+    return LearnedState(model, {"conversation": tuple(buckets)})
+
+
 def world(size: int, rng: random.Random) -> RoutingView:
     """A view of `size` deployments of a quarter as many models, in three tiers, with limits."""
     models = [
@@ -88,7 +101,7 @@ def world(size: int, rng: random.Random) -> RoutingView:
         health={name: health(rng) for name in names},
         spend=NothingSpent(), in_flight={name: rng.randint(0, 20) for name in names}, cooling={}, out_of_service={},
         turn=0, turns={},
-        utilities={("conversation", name): Posterior(rng.uniform(0.4, 0.8), rng.uniform(5, 80)) for name in names},
+        learned={name: learned(f"m{i % len(models)}", rng) for i, name in enumerate(names)},
     )  # fmt: skip
 
 

@@ -66,10 +66,6 @@ def measure(folder: Path, train: str, test: str) -> dict[str, float]:
             figures[f"static_loss_at_{tag}_{pool.name}"] = mix.loss
             figures[f"hindsight_saving_at_{tag}_{pool.name}"] = routing.hindsight(pool, parts, budget)
             compliant[tag].append(ours.loss <= budget + routing.ALLOWANCE)
-        for name, (saved, change) in routing.seed_rows(pool, parts).items():
-            key = name.replace("-", "_")
-            figures[f"seed_{key}_saving_{pool.name}"] = saved
-            figures[f"seed_{key}_quality_{pool.name}"] = change
     for tag, kept in compliant.items():
         figures[f"compliance_{tag}"] = sum(kept) / len(kept)
         for prefix in ("saving_at", "static_saving_at", "hindsight_saving_at"):

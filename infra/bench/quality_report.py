@@ -45,12 +45,6 @@ def print_tables(figures: Mapping[str, float]) -> None:
     kept = f"{figures['compliance_1pct']:.2f} at 1 %, {figures['compliance_3pct']:.2f} at 3 %"
     print(f"  compliance (share of pools whose loss is within the budget + 0.5 points): {kept}")
 
-    print("\nCost strategies against the best single model: cost reduction % / quality change %")
-    print("  " + " " * 16 + "".join(f"{pool:>18}" for pool in POOLS))
-    for name in ("minimise", "cost_quality", "arbitrage", "budget_aware"):
-        pairs = [(figures[f"seed_{name}_saving_{pool}"], figures[f"seed_{name}_quality_{pool}"]) for pool in POOLS]
-        print(f"  {name:<16}" + "".join(f"{100 * saved:>9.1f} /{100 * change:>6.1f} " for saved, change in pairs))
-
     if "task_accuracy_unseen_source" in figures:
         print("\nTask type from text, on sources left out (published: .55)")
         for key, value in figures.items():

@@ -1,7 +1,6 @@
 """Saving at a loss, the static mix, APGR: how well estimates route, with the trade-off chosen on training data alone."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,45 +180,6 @@ def static_mix(pool: Pool, part: Predicted, budget: float) -> Realised:
 
 def _realised(pool: Pool, rows: NDArray[np.int64], picks: NDArray[np.int64], best: int) -> Realised:
     return Realised(pool.score[rows, picks], pool.cost[rows, picks], pool.score[rows, best], pool.cost[rows, best])
-
-
-def seed_rows(pool: Pool, parts: list[Predicted]) -> dict[str, tuple[float, float]]:
-    """Cost strategies against the best single model: (cost reduction, quality change), relative, over the rows under test.
-
-    minimise: the cheapest model for the query. cost-quality: 60/40 of utilities (quality as it is, log cost). arbitrage: the
-    cheapest model within two points of the best estimate. budget-aware: cost's weight rises with spend, so that half the best
-    model's cost lasts for all queries, in their order.
-    """
-    n = len(pool.models)
-    out: dict[str, list[Realised]] = {"minimise": [], "cost-quality": [], "arbitrage": [], "budget-aware": []}
-    for part in parts:
-        quality, cost = part.test[:, :n], np.maximum(part.test[:, n:], 1e-4)
-        best = int(pool.score[part.train_rows].mean(axis=0).argmax())
-        within = quality >= quality.max(axis=1, keepdims=True) - 0.02
-        # Utility of cost: 1 at a thousandth of the best model's cost, 0 at ten times it.
-        thrift = (1 - np.log10(cost)) / 4
-        picks: dict[str, NDArray[Any]] = {
-            "minimise": cost.argmin(axis=1),
-            "cost-quality": (0.6 * thrift + 0.4 * quality).argmax(axis=1),
-            "arbitrage": np.where(within, cost, np.inf).argmin(axis=1),
-            "budget-aware": _burn(pool, part, quality, cost, best),
-        }
-        for name, pick in picks.items():
-            out[name].append(_realised(pool, part.test_rows, pick, best))
-    whole = {name: merge(runs) for name, runs in out.items()}
-    return {name: (run.saving, -run.loss) for name, run in whole.items()}
-
-
-def _burn(pool: Pool, part: Predicted, quality: Floats, cost: Floats, best: int) -> NDArray[np.int64]:
-    budget = 0.5 * float(pool.cost[part.train_rows, best].mean()) * len(quality)
-    picks = np.zeros(len(quality), dtype=np.int64)
-    spent = 0.0
-    for row in range(len(quality)):
-        left = max(budget - spent, 0.0) / budget
-        ahead = (1 - row / len(quality)) / max(left, 1e-3)
-        picks[row] = (quality[row] - 0.02 * ahead**4 * cost[row]).argmax()
-        spent += float(pool.cost[part.test_rows[row], picks[row]])
-    return picks
 
 
 def apgr(gain: Floats, weak: Floats, strong: Floats, seed: int = 0) -> float:

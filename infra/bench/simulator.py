@@ -1,11 +1,16 @@
-"""The decision simulator: `python -m infra.bench.simulator [--json FILE] [--seeds 20]`.
+"""The decision simulator: `python -m infra.bench.simulator [--seeds 20] [--first 100] [--jobs N] [--json FILE]`.
 
-It knows the truth, drives the real `decide` with what simulated outcomes taught, and says how good decisions are. Every
-figure is a mean over seeds with its 95 % interval (bootstrap over seeds: `_low`, `_high`).
+It knows the truth, drives the real `decide` with what the real folds make of simulated outcomes, and says how good
+decisions are. Every figure is a mean over seeds with its 95 % interval (bootstrap over seeds: `_low`, `_high`).
+Constants were tuned on seeds below 100, so those say too much.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +25,7 @@ WORLDS = 20
 LOADED = 2_000
 BINS = 10
 RESAMPLES = 1_000
-Summary = Callable[[np.ndarray], float]
+FIRST = 100
 TARGETS = {
     "optimal_share": "> 0.90", "adaptive_regret_over_best_static": "<= 0.75", "calibration_error": "<= 0.05",
     "share_error_round_robin": "<= 0.05", "share_error_weighted_round_robin": "<= 0.05",
@@ -43,29 +48,61 @@ def interval(of: Callable[[np.ndarray], float], seeds: int) -> tuple[float, floa
     return float(low), float(high)
 
 
-def measure(seeds: int) -> dict[str, float]:
-    """Every figure with its interval."""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one seed showed. `regret`, `utility` under drift by strategy; `sure`: decisions to calibrate by; `numbers`:
+    those that are averaged as they are.
+    """
+
+    regret: Mapping[str, float]
+    utility: Mapping[str, float]
+    sure: Judged
+    numbers: Mapping[str, float]
+
+
+def measured(seed: int) -> Measured:
+    """Every run of a seed."""
+    runs = {name: drifting(seed, name, DRIFTING, SECONDS) for name in (*STATIC, "adaptive")}
+    numbers = {
+        "optimal_share": stationary(seed, "adaptive", KNOWN, REQUESTS).optimal,
+        "load_p95_degradation": degradation("least_connections", seed, LOADED),
+    }
+    for balancer in BALANCERS:
+        for workers in (1, WORKERS):
+            numbers[f"share_error_{balancer}_{workers}"] = share_error(balancer, workers, seed)
+    return Measured(
+        {name: run.regret for name, run in runs.items()},
+        {name: float(run.utility.mean()) for name, run in runs.items()},
+        calibrating(seed, WORLDS),
+        numbers,
+    )
+
+
+def measure(first: int, seeds: int, jobs: int) -> dict[str, float]:
+    """Every figure with its interval. `jobs`: processes."""
+    every = range(first, first + seeds)
+    if jobs > 1:
+        with ProcessPoolExecutor(jobs) as processes:
+            return summary(list(processes.map(measured, every)))
+    return summary([measured(seed) for seed in every])
+
+
+def summary(found: Sequence[Measured]) -> dict[str, float]:
+    """The figures of what the seeds showed."""
     figures: dict[str, float] = {}
-    everyone = np.arange(seeds)
 
     def put(key: str, of: Callable[[np.ndarray], float]) -> None:
-        figures[key] = of(everyone)
-        figures[f"{key}_low"], figures[f"{key}_high"] = interval(of, seeds)
+        figures[key] = of(np.arange(len(found)))
+        figures[f"{key}_low"], figures[f"{key}_high"] = interval(of, len(found))
 
-    def mean_of(key: str, values: Sequence[float]) -> None:
-        array = np.array(values)
-        put(key, lambda chosen: float(array[chosen].mean()))
-
-    mean_of("optimal_share", [stationary(seed, "adaptive", KNOWN, REQUESTS).optimal for seed in range(seeds)])
-    runs = {name: [drifting(seed, name, DRIFTING, SECONDS) for seed in range(seeds)] for name in (*STATIC, "adaptive")}
-    regret = {name: np.array([run.regret for run in of]) for name, of in runs.items()}
-    utility = {name: np.array([run.utility.mean() for run in of]) for name, of in runs.items()}
-    for name in runs:
+    regret = {name: np.array([one.regret[name] for one in found]) for name in (*STATIC, "adaptive")}
+    utility = {name: np.array([one.utility[name] for one in found]) for name in (*STATIC, "adaptive")}
+    for name in regret:
         figures[f"drift_regret_{name}"] = float(regret[name].mean())
         figures[f"drift_utility_{name}"] = float(utility[name].mean())
     # One strategy for all seeds: whoever fixes one does not know which world comes.
-    best = min(STATIC, key=lambda name: regret[name].mean())
-    richest = max(STATIC, key=lambda name: utility[name].mean())
+    best = min(STATIC, key=lambda name: figures[f"drift_regret_{name}"])
+    richest = max(STATIC, key=lambda name: figures[f"drift_utility_{name}"])
     put(
         "adaptive_regret_over_best_static",
         lambda chosen: float(regret["adaptive"][chosen].mean() / regret[best][chosen].mean()),
@@ -74,17 +111,15 @@ def measure(seeds: int) -> dict[str, float]:
         "adaptive_gain_over_best_static",
         lambda chosen: float(utility["adaptive"][chosen].mean() / utility[richest][chosen].mean() - 1),
     )
-    sure = [calibrating(seed, WORLDS) for seed in range(seeds)]
-    put("calibration_error", lambda chosen: _calibration([sure[seed] for seed in chosen]))
+    put("calibration_error", lambda chosen: _calibration([found[seed].sure for seed in chosen]))
+    for key in found[0].numbers:
+        array = np.array([one.numbers[key] for one in found])
+        put(key, lambda chosen, array=array: float(array[chosen].mean()))  # type: ignore[misc]
     for balancer in BALANCERS:
-        for workers in (1, WORKERS):
-            errors = [share_error(balancer, workers, seed) for seed in range(seeds)]
-            mean_of(f"share_error_{balancer}_{workers}", errors)
         # The worse of one worker and four.
         worse = max((1, WORKERS), key=lambda workers: figures[f"share_error_{balancer}_{workers}"])
         for end in ("", "_low", "_high"):
             figures[f"share_error_{balancer}{end}"] = figures[f"share_error_{balancer}_{worse}{end}"]
-    mean_of("load_p95_degradation", [degradation("least_connections", seed, LOADED) for seed in range(seeds)])
     return figures
 
 
@@ -99,10 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.bench.simulator", description="How good decisions are.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--seeds", type=int, default=20, help="worlds drawn (default 20)")
+    parser.add_argument("--first", type=int, default=FIRST, metavar="N", help=f"the first seed (default {FIRST})")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     options = parser.parse_args(arguments)
     if options.seeds < 2:
         parser.error("--seeds must be 2 or more: an interval needs them")
-    figures = measure(options.seeds)
+    figures = measure(options.first, options.seeds, options.jobs)
     for key, figure in figures.items():
         if f"{key}_low" in figures:
             target = f"  target {TARGETS[key]}" if key in TARGETS else ""
@@ -111,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in (*STATIC, "adaptive"):
         print(f"{name:35} {figures[f'drift_regret_{name}']:8.4f}  {figures[f'drift_utility_{name}']:8.4f}")
     if options.json:
-        rounded = {key: round(figure, 6) for key, figure in figures.items()}
+        command = " ".join(["python -m infra.bench.simulator", *(sys.argv[1:] if arguments is None else arguments)])
+        rounded = {"command": command} | {key: round(figure, 6) for key, figure in figures.items()}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_bytes(orjson.dumps(rounded, option=orjson.OPT_INDENT_2) + b"\n")
     return 0

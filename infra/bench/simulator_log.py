@@ -105,6 +105,4 @@ class Log:
         self._changed.clear()
         tables: list[Mapping[str, Any]] = [dict(table) for table in self._tables.values()]
         circuits, health, learned, quality = tables
-        return replace(
-            view, inforce=self.inforce, circuits=circuits, health=health, learned=learned, quality=quality
-        )
+        return replace(view, inforce=self.inforce, circuits=circuits, health=health, learned=learned, quality=quality)

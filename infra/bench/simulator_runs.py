@@ -1,9 +1,10 @@
 """Runs of the decision simulator: a world that stands still, one that drifts, and how far confidence can be believed."""
 
 import heapq
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import count
+from itertools import accumulate, count
 
 import numpy as np
 import orjson
@@ -52,6 +53,7 @@ class Asked:
 
 
 POOL = 256
+UP_TO = tuple(accumulate(MIX))[:-1]
 """Different requests of a strategy: what is parsed again and again is not what is measured."""
 
 
@@ -72,7 +74,8 @@ def pool(strategy: str) -> tuple[Asked, ...]:
 
 def drawn(rng: Random) -> tuple[int, int]:
     """Task and tokens in."""
-    task = int(rng.choice(len(TASKS), p=MIX))
+    # rng.choice with shares takes 60 us, a tenth of a whole call.
+    task = bisect_right(UP_TO, rng.random())
     return task, max(1, int(SIZES[task] * np.exp(0.5 * rng.standard_normal())))
 
 

@@ -204,7 +204,5 @@ def call(
     first_ms = truth.first_ms.item(place) * stretch
     ms = first_ms + truth.token_ms.item(place) * tokens_out * stretch
     if retry_at or rng.random() > truth.success.item(place):
-        return Outcome(
-            task, place, False, retry_at, 100.0 if retry_at else ms, 0.0, size_in, 0, 0.0, epoch, trial
-        )
+        return Outcome(task, place, False, retry_at, 100.0 if retry_at else ms, 0.0, size_in, 0, 0.0, epoch, trial)
     return Outcome(task, place, True, 0, ms, first_ms, size_in, tokens_out, score, epoch, trial)

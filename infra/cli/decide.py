@@ -108,5 +108,6 @@ async def _live(settings: "Settings") -> "RoutingView":
         in_flight.update(load.in_flight)
     return RoutingView(
         inforce=control.current, circuits=state.circuits, health=state.health, spend=state.spend, in_flight=in_flight,
-        cooling={}, out_of_service={}, turn=0, workers=max(1, len(state.loads)),
+        cooling={}, out_of_service={}, turn=0, workers=max(1, len(state.loads)), learned=state.learned,
+        quality=state.quality,
     )  # fmt: skip

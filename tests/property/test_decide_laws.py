@@ -13,11 +13,12 @@ from agents.routing.balancers import BALANCERS
 from agents.routing.cost_strategies import COST_STRATEGIES
 from agents.routing.decide import Decision, decide
 from agents.routing.strategies import STRATEGIES
-from agents.routing.view import Posterior, RoutingView
+from agents.routing.view import RoutingView
 from schemas.inforce import InForce
 from schemas.policy import Configuration
 from schemas.requests import parse_request
-from schemas.state import HealthBucket, HealthState
+from schemas.spans import CALLS_SPAN
+from schemas.state import CallsBucket, HealthBucket, HealthState, LearnedState
 from schemas.units import MICROS_PER_S
 
 NOW = 1_790_000_000_000_000
@@ -41,6 +42,12 @@ class Spent:
 def health(good: int, bad: int, ms_index: int) -> HealthState:
     bucket = HealthBucket(MINUTE, good, bad, tokens_out=good * 300, latency={ms_index: good} if good else {})
     return HealthState((bucket,))
+
+
+def called(model: str, good: int, bad: int, ms: int) -> LearnedState:
+    """What calls of a conversation came to in NOW's span; answers of the usual length."""
+    bucket = CallsBucket(NOW // CALLS_SPAN, good, bad, 0, 300 * good, 1_000 * ms * good)
+    return LearnedState(model, {"conversation": (bucket,)})
 
 
 def view_of(document: dict[str, Any], **tables: Any) -> RoutingView:
@@ -77,8 +84,8 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
         "health": {name: health(draw(st.integers(0, 60)), draw(st.integers(0, 5)), draw(st.integers(100, 200)))
                    for name in names},
         "in_flight": {name: draw(st.integers(0, 9)) for name in names},
-        "utilities": {("conversation", name): Posterior(draw(st.integers(0, 100)) / 100, draw(st.integers(1, 99)))
-                      for name in names},
+        "learned": {name: called(f"m{i}", draw(st.integers(0, 60)), draw(st.integers(0, 9)), draw(st.integers(9, 9_000)))
+                    for i, name in enumerate(names)},
         "price_factors": draw(st.sampled_from((None, {"d0": 0.5}))),
         "forecast": draw(st.sampled_from((None, {"d1": 950.0}))),
         "explore": False,
@@ -118,7 +125,7 @@ def test_one_that_is_worse_in_everything_is_never_first_and_changes_nothing(poli
     wider = {"models": [*catalog["models"], model], "deployments": [*catalog["deployments"], added]}
     more = {
         "health": tables["health"] | {"zz": health(20, 30, 320)}, "in_flight": tables["in_flight"] | {"zz": 29},
-        "utilities": tables["utilities"] | {("conversation", "zz"): Posterior(0.0, 99.0)},
+        "learned": tables["learned"] | {"zz": called("worse", 20, 60, 60_000)},
     }  # fmt: skip
     before = decided(view_of(document, **tables))
     after = decided(view_of(document | {"catalog": wider}, **{**tables, **more}))

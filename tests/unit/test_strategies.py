@@ -6,11 +6,13 @@ import orjson
 import pytest
 
 from agents.routing.decide import Decision, decide
-from agents.routing.view import Posterior, RoutingView
+from agents.routing.view import RoutingView
 from schemas.errors import RequestError
 from schemas.inforce import InForce
 from schemas.policy import Configuration
 from schemas.requests import parse_request
+from schemas.spans import CALLS_SPAN
+from schemas.state import CallsBucket, LearnedState
 from schemas.units import MICROS_PER_S
 
 DAY = 86_400 * MICROS_PER_S
@@ -30,6 +32,12 @@ class Spent:
 
 def model(name: str, output: float, quality: float) -> dict[str, Any]:
     return {"id": name, "quality": {"conversation": quality}, "price_usd_per_million": {"input": 1, "output": output}}
+
+
+def called(model: str, good: int, bad: int) -> LearnedState:
+    """What calls of a conversation came to in the span of NOON, in two seconds each."""
+    bucket = CallsBucket(NOON // CALLS_SPAN, good, bad, 0, 300 * good, 2 * MICROS_PER_S * good)
+    return LearnedState(model, {"conversation": (bucket,)})
 
 
 def decided(
@@ -73,11 +81,11 @@ def test_adaptive_learns_and_says_where_it_had_nothing() -> None:
     decision = decided("adaptive")
     assert "adaptive: nothing learned about conversation yet, estimates used as priors" in decision.reasons
     assert decision.propensities == ()
-    learned = {("conversation", "cheap"): Posterior(0.1, 500), ("conversation", "good"): Posterior(0.9, 500)}
-    decision = decided("adaptive", utilities=learned)
+    learned = {"cheap": called("m-cheap", good=50, bad=450), "good": called("m-good", good=500, bad=0)}
+    decision = decided("adaptive", learned=learned)
     assert decision.plan[0].deployment == "good"
     assert decision.propensities == (1.0, 0.0)
-    assert decided("adaptive", utilities=learned, explore=False).propensities == ()
+    assert decided("adaptive", learned=learned, explore=False).propensities == ()
 
 
 def test_arbitrage_follows_prices_of_now_and_records_the_gain() -> None:

@@ -84,7 +84,7 @@ def worlds(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
         "health": {name: health(draw(st.integers(0, 60)), draw(st.integers(0, 5)), draw(st.integers(100, 200)))
                    for name in names},
         "in_flight": {name: draw(st.integers(0, 9)) for name in names},
-        "learned": {name: called(f"m{i}", draw(st.integers(0, 60)), draw(st.integers(0, 9)), draw(st.integers(9, 9_000)))
+        "learned": {name: called(f"m{i}", draw(st.integers(1, 60)), draw(st.integers(0, 9)), draw(st.integers(9, 9_000)))
                     for i, name in enumerate(names)},
         "price_factors": draw(st.sampled_from((None, {"d0": 0.5}))),
         "forecast": draw(st.sampled_from((None, {"d1": 950.0}))),

@@ -14,6 +14,7 @@ from infra.supervisor import turnout
 STOP_S = 45.0
 """What a process may take to end after SIGTERM: its drain, a grace of ten seconds, and a slow machine."""
 REPLACEMENT_STAYS_S = 6.0
+SINK_DISK = "the sink's disk"
 COMPACTING = {"segment.ms": "200", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "200"}
 
 
@@ -126,8 +127,8 @@ def kill_broker(field: Field, step: Step) -> Outcome:
     """kill -9 of the broker, started again after `seconds`."""
     if not field.broker.running or "broker" in field.frozen:
         return "", []
-    field.broker.kill()
-    return "kill -9 broker", [Later(step.seconds, "start broker", field.broker.start)]
+    field.kill_broker()
+    return "kill -9 broker", [Later(step.seconds, "start broker", field.start_broker)]
 
 
 def freeze_broker(field: Field, step: Step) -> Outcome:
@@ -137,6 +138,42 @@ def freeze_broker(field: Field, step: Step) -> Outcome:
     field.freeze("broker")
     thaw = Later(step.seconds, "SIGCONT broker", lambda: field.thaw("broker"))
     return f"SIGSTOP broker for {step.seconds:.0f} s", [thaw]
+
+
+def full_disk_sink(field: Field, step: Step) -> Outcome:
+    """No space for the sink's tables for `seconds`; it ends by itself and is started again all the while."""
+    disk = field.disks.get("sql")
+    if disk is None or disk.full or SINK_DISK in field.frozen:
+        return "", []
+    disk.fill()
+    return f"the sink's disk is full for {step.seconds:.0f} s", [
+        Later(step.seconds, "the sink has space", disk.relieve)
+    ]
+
+
+def full_disk_broker(field: Field, step: Step) -> Outcome:
+    """No space for the broker's log for `seconds`: it gives up its only folder and ends. Then it is started with space."""
+    disk = field.disks.get("kafka")
+    if disk is None or not field.broker.running or "broker" in field.frozen:
+        return "", []
+    field.broker_wanted = False
+    disk.fill()
+
+    def relieve() -> None:
+        disk.relieve()
+        field.start_broker()
+
+    return f"the broker's disk is full for {step.seconds:.0f} s", [Later(step.seconds, "the broker has space", relieve)]
+
+
+def slow_disk_sink(field: Field, step: Step) -> Outcome:
+    """The sink's disk stands still again and again, for `seconds`."""
+    disk = field.disks.get("sql")
+    if disk is None or disk.full or SINK_DISK in field.frozen:
+        return "", []
+    field.stall(SINK_DISK, disk.folder)
+    thaw = Later(step.seconds, "the sink's disk is as before", lambda: field.thaw(SINK_DISK))
+    return f"the sink's disk is slow for {step.seconds:.0f} s", [thaw]
 
 
 def scale(field: Field, step: Step) -> Outcome:
@@ -228,6 +265,9 @@ FAULTS: Mapping[str, Fault] = {
     "terminate-sink": terminate("sink"),
     "kill-broker": kill_broker,
     "freeze-broker": freeze_broker,
+    "full-disk-sink": full_disk_sink,
+    "full-disk-broker": full_disk_broker,
+    "slow-disk-sink": slow_disk_sink,
     "scale": scale,
     "same-ids-twice": same_ids_twice,
     "delete-offsets": delete_offsets,
@@ -237,3 +277,5 @@ FAULTS: Mapping[str, Fault] = {
     "set-budget": set_budget,
     "cold-start": cold_start,
 }
+SMALL_DISKS: Mapping[str, str] = {"full-disk-sink": "sql", "slow-disk-sink": "sql", "full-disk-broker": "kafka"}
+"""Whose folder lies on a small disk, for which faults."""

@@ -15,9 +15,10 @@ from typing import Any, Self
 
 import yaml
 
-from infra.chaos import freeze
+from infra.chaos import freeze, stall
+from infra.chaos.disk import Disk, mounted, own_mounts
 from infra.chaos.read import ask_simulators
-from infra.cli.options import run
+from infra.cli.options import run, say
 from infra.kafka import EmbeddedKafka, free_port
 from infra.local import SECRET_ENVIRONMENT, Ports, free_ports, local_document, prepare
 from infra.supervisor import Child, turnout
@@ -33,9 +34,8 @@ BROKER = {"log.cleaner.backoff.ms": "1000"}
 
 @dataclass
 class Frozen:
-    """A process that stands still. Closing the pipe lets it go on."""
+    """A process or a disk that stands still. Closing the pipe lets it go on."""
 
-    pid: int
     holder: "subprocess.Popen[bytes]"
 
     def thaw(self) -> None:
@@ -48,20 +48,24 @@ class Frozen:
 class Field:
     """Owns the processes. `base`: the user's file; `overrides`: sections of the configuration.
 
-    `workers`, `projectors`: how many at the start.
+    `small_disks`: which of `sql` and `kafka` get a disk of their own, where one can be mounted. `workers`, `projectors`:
+    how many at the start.
     """
 
     folder: Path
     seed: int
     base: dict[str, object]
     overrides: Mapping[str, Any]
+    small_disks: frozenset[str] = frozenset()
     workers: int = 2
     projectors: int = 2
     ports: Ports = field(default_factory=free_ports)
     children: dict[str, Child] = field(default_factory=dict)
     # Names that should run now: what is missing of them died by itself.
     wanted: set[str] = field(default_factory=set)
+    broker_wanted: bool = True
     frozen: dict[str, Frozen] = field(default_factory=dict)
+    disks: dict[str, Disk] = field(default_factory=dict)
     deaths: list[str] = field(default_factory=list)
     pages: dict[str, int] = field(default_factory=dict)
     load: "subprocess.Popen[bytes] | None" = None
@@ -74,8 +78,10 @@ class Field:
             document[section] = dict(document.get(section) or {}) | values  # type: ignore[call-overload]
         self.config.write_text(yaml.safe_dump(document, sort_keys=False))
         self.settings = load_settings(self.config)
-        self.broker = EmbeddedKafka(self.folder / "kafka", port=self.ports.kafka, properties=BROKER)
+        log = self.folder / "logs" / "broker.log"
+        self.broker = EmbeddedKafka(self.folder / "kafka", port=self.ports.kafka, properties=BROKER, log=log)
         try:
+            self._mount()
             self._start()
         except BaseException:
             self.stop()
@@ -84,6 +90,15 @@ class Field:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _mount(self) -> None:
+        try:
+            if self.small_disks:
+                own_mounts()
+            for part in sorted(self.small_disks):
+                self.disks[part] = mounted(self.folder / part)
+        except OperationError as error:
+            say(f"No small disk can be mounted here, so that faults of disks are skipped: {error}.")
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "infra.simulators", "--port", str(self.ports.simulators)]
@@ -132,11 +147,18 @@ class Field:
     def freeze(self, name: str) -> None:
         """SIGSTOP a process, or `broker`."""
         pid = self.broker.pid if name == "broker" else self.children[name].pid
-        command = [sys.executable, "-I", "-S", freeze.__file__, str(pid)]
+        self._hold(name, freeze.__file__, str(pid))
+
+    def stall(self, name: str, folder: Path) -> None:
+        """Make the small disk of a folder stand still again and again, until `name` is thawed."""
+        self._hold(name, stall.__file__, str(folder))
+
+    def _hold(self, name: str, script: str, argument: str) -> None:
+        command = [sys.executable, "-I", "-S", script, argument]
         holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert holder.stdout is not None
         holder.stdout.readline()
-        self.frozen[name] = Frozen(pid, holder)
+        self.frozen[name] = Frozen(holder)
 
     def thaw(self, name: str) -> None:
         """SIGCONT; nothing where it is not frozen."""
@@ -176,6 +198,20 @@ class Field:
                 code = child.process.returncode if child.process else None
                 self.deaths.append(f"{name} ended by itself with status {code} ({child.last_line()[:200]})")
                 child.start()
+        if self.broker_wanted and not self.broker.running:
+            self.deaths.append("broker ended by itself")
+            self.broker.start()
+
+    def kill_broker(self) -> None:
+        """kill -9: from now on it is not missed."""
+        self.broker_wanted = False
+        self.broker.kill()
+
+    def start_broker(self) -> None:
+        """Start it where it does not run."""
+        if not self.broker.running:
+            self.broker.start()
+        self.broker_wanted = True
 
     def begin(self, rate: float, requests: int) -> None:
         """Start the publisher. `requests` 0: until `enough`."""
@@ -210,8 +246,9 @@ class Field:
         """Let everything go on, and have one of each role at least."""
         for name in list(self.frozen):
             self.thaw(name)
-        if not self.broker.running:
-            self.broker.start()
+        for disk in self.disks.values():
+            disk.relieve()
+        self.start_broker()
         for provider in ask_simulators(self.ports.simulators, "/control")["providers"]:
             ask_simulators(self.ports.simulators, f"/control/{provider}", {"fault": None})
         for role in ROLES:
@@ -237,6 +274,8 @@ class Field:
                 child.signal(9)
                 child.wait(5.0)
         self.broker.stop()
+        for disk in self.disks.values():
+            disk.unmount()
 
 
 def _place(name: str) -> tuple[str, int]:

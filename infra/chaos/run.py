@@ -10,7 +10,7 @@ import orjson
 
 from infra.chaos.check import check
 from infra.chaos.check_money import SETTLED_US, charges
-from infra.chaos.faults import Step
+from infra.chaos.faults import SMALL_DISKS, Step
 from infra.chaos.field import Field
 from infra.chaos.history import Breach, History
 from infra.chaos.nemesis import Nemesis
@@ -48,7 +48,8 @@ def conduct(trial: Trial, base: dict[str, object], folder: Path) -> Document:
     """Run it to its end and check what it left. `base`: the user's file. Raises OperationError when a part does not come up."""
     started = time.monotonic()
     overrides = {"routing": {"default_deadline_ms": int(trial.deadline_s * 1000)}} | dict(trial.overrides)
-    with Field(folder, trial.seed, base, overrides) as field:
+    small_disks = frozenset(SMALL_DISKS[step.fault] for step in trial.steps if step.fault in SMALL_DISKS)
+    with Field(folder, trial.seed, base, overrides, small_disks) as field:
         nemesis = Nemesis(field)
         field.begin(trial.rate, trial.requests)
         assert field.load is not None

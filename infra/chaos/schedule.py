@@ -43,6 +43,9 @@ DRAWS: Mapping[str, Draw] = {
     "provider-outage": Draw(4, (5.0, 20.0), count=(0, OUTAGE_KINDS - 1)),
     "set-budget": Draw(2, count=(0, 100)),
     "cold-start": Draw(1, rest_s=15.0),
+    "full-disk-sink": Draw(2, (4.0, 10.0), rest_s=10.0),
+    "slow-disk-sink": Draw(2, (8.0, 20.0), rest_s=10.0),
+    "full-disk-broker": Draw(1, (3.0, 6.0), rest_s=20.0),
 }
 
 
@@ -98,6 +101,13 @@ def _stale_projector(length: float) -> tuple[Step, ...]:
     )
 
 
+def _budgets(length: float) -> tuple[Step, ...]:
+    """Another budget every tenth of the traffic, while the projectors are killed."""
+    changes = tuple(Step(round(length * tenth / 10, 1), "set-budget", count=tenth * 10) for tenth in range(1, 10))
+    kills = _at("kill-projector", 0.35, 0.65)(length)
+    return tuple(sorted((*changes, *kills), key=lambda step: step.at_s))
+
+
 def _random_kills(length: float) -> tuple[Step, ...]:
     """kill -9 of a worker at random moments, back at once: between call, events, answer and commit."""
     rng = random.Random(length)
@@ -136,6 +146,16 @@ PLANS: Mapping[str, Named] = {
     "kill-at-random": Named("kill -9 of a worker every few seconds", _random_kills),
     "stale-projector": Named(
         "SIGSTOP of a projector, takeover, SIGCONT, compaction of llm.state, cold start", _stale_projector
+    ),
+    "set-budget": Named("a budget is changed nine times through llm.control", _budgets, owners_stay=True),
+    "full-disk-sink": Named(
+        "the sink's disk is full, twice for 8 s", _at("full-disk-sink", 0.25, 0.6, seconds=8.0), owners_stay=True
+    ),
+    "full-disk-broker": Named("the broker's disk is full for 5 s", _at("full-disk-broker", 0.4, seconds=5.0)),
+    "slow-disk-sink": Named(
+        "the sink's disk stands still again and again for 20 s",
+        _at("slow-disk-sink", 0.3, seconds=20.0),
+        owners_stay=True,
     ),
     "delete-offsets": Named("the groups' offsets are deleted", _at("delete-offsets", 0.5, seconds=0.0)),
 }

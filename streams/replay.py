@@ -5,7 +5,9 @@ from the beginning of the log, and from any earlier set of snapshots onward. Wha
 """
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
@@ -44,7 +46,8 @@ class Difference:
 class ReplayReport:
     """Counts, and what differs. `starts`: starting points beside the beginning; `compared`: comparisons made.
 
-    `unproven`: a sentence for each partition or snapshot that the log could not reach.
+    `unproven`: a sentence for each partition or snapshot that the log could not reach. `digest`: SHA-256 over the value of
+    every subject at the end: of equal digests the states are equal, bit for bit.
     """
 
     records: int
@@ -54,6 +57,7 @@ class ReplayReport:
     compared: int
     differences: tuple[Difference, ...]
     unproven: tuple[str, ...]
+    digest: str
 
     @property
     def equal(self) -> bool:
@@ -143,6 +147,14 @@ class _Partition:
                 for fold in others:
                     self._check(f"{name}:{subject}:{_name(self.tp)}", fold, value, fold.value(name, subject))
 
+    def final(self) -> Iterator[bytes]:
+        """Kind, subject and value of everything that was folded, in order; the clock and the control offset last."""
+        for fold in self.folds[:1]:
+            for name in (each.kind for each in FOLDS[self.kind]):
+                for subject in fold.projection.subjects(name):
+                    yield f"{name}:{subject}:{_name(self.tp)}=".encode() + (fold.value(name, subject) or b"")
+            yield f"cursor:{_name(self.tp)}=".encode() + (fold.value("cursor", "") or b"")
+
     def _spread(self) -> list[int]:
         """Up to STARTS of the cursors, evenly over the log, by rising offset."""
         known: dict[int, int] = {}
@@ -218,6 +230,7 @@ async def replay(settings: Settings, until: int | None = None) -> ReplayReport:
         compared=sum(partition.compared for partition in partitions),
         differences=tuple(item for partition in partitions for item in partition.differences),
         unproven=tuple(sentence for partition in partitions for sentence in _unproven(partition)),
+        digest=_digest(partitions),
     )  # fmt: skip
 
 
@@ -275,6 +288,14 @@ async def control_log(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> t
         control.put(record.offset, event)
         placed.append((record.timestamp * 1000, record.offset))
     return control, placed
+
+
+def _digest(partitions: list[_Partition]) -> str:
+    found = sha256()
+    for partition in partitions:
+        for line in partition.final():
+            found.update(line + b"\n")
+    return found.hexdigest()
 
 
 def _unproven(partition: _Partition) -> list[str]:

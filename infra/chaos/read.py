@@ -15,8 +15,9 @@ from infra.demo.warehouse import rows, wait_counts
 from projections.fold import LogRecord
 from schemas.codec import Codec
 from schemas.errors import OperationError
-from schemas.events import Event
+from schemas.events import BudgetSet, Event
 from schemas.ids import DEFAULT_TENANT, Source
+from schemas.policy import CircuitPolicy
 from schemas.state import Snapshot
 from streams.codecs import codec_of
 from streams.reader import group_less, partitions_of, read_to_end
@@ -58,10 +59,19 @@ async def read_history(
         replayed=(
             *(f"{d.key} at {d.offset} from {d.start}: published {d.published[:SHOWN_BYTES]}, replayed "
               f"{d.replayed[:SHOWN_BYTES] or 'nothing'}" for d in replayed.differences),
-            *replayed.unproven,
+            *replayed.unproven, *await _again(settings, events),
         ),
         prefix=topics.prefix, ended_at=ended_at, owners_stay=owners_stay,
     )  # fmt: skip
+
+
+async def _again(settings: Settings, events: list[LogRecord]) -> list[str]:
+    """Where a budget was changed: a replay to the last change, twice and under different files, must be identical."""
+    if (until := max((r.logged_at for r in events if isinstance(r.event, BudgetSet)), default=None)) is None:
+        return []
+    other = settings.model_copy(update={"circuit": CircuitPolicy(failure_threshold=1, open_s=1), "budgets": ()})
+    first, second = await replay(settings, until), await replay(other, until)
+    return [] if first == second else [f"until {until}: {first.digest} and, under another file, {second.digest}"]
 
 
 async def read_events(settings: Settings) -> list[LogRecord]:

@@ -36,6 +36,7 @@ def replay(
             f"{report.starts} published states onward: {report.compared} comparisons with {report.snapshots} snapshots, "
             f"{verdict}"
         )
+        typer.echo(f"state of SHA-256 {report.digest}")
         for difference in report.differences[:SHOWN]:
             start = "the beginning" if difference.start < 0 else f"offset {difference.start}"
             typer.echo(f"{difference.key} at offset {difference.offset}, folded from {start}")

@@ -9,6 +9,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from agents.execution.connector import PacedConnector
 from agents.execution.credentials import Credentials
 from agents.execution.providers import PROVIDERS, Provider
 from schemas.catalog import Deployment
@@ -68,8 +69,8 @@ class Targets:
         reference = self._credentials.choose(deployment)
         key = self._credentials.header_for(deployment, reference)
         limits = deployment.timeouts
-        # `connect` bounds the socket and TLS, `pool` the name look-up too; reading is bounded by the call's deadline.
-        timeout = {"connect": limits.connect_s, "pool": limits.connect_s, "read": None, "write": None}
+        # `connect` bounds name look-up, socket and TLS in the connector; reading is bounded by the call's deadline.
+        timeout = {"connect": limits.connect_s, "pool": None, "read": None, "write": None}
         target = Target(
             deployment=deployment,
             reference=reference,
@@ -127,8 +128,7 @@ class Targets:
 
 
 def _session(tls: ssl.SSLContext, keepalive_s: float) -> aiohttp.ClientSession:
-    # limit 0: how many calls run at once is the router's decision; a hidden queue here would look like a slow provider.
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=keepalive_s, ttl_dns_cache=30)
+    connector = PacedConnector(tls, keepalive_s)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
 

@@ -28,9 +28,10 @@ def chaos(
         Path | None, typer.Option(metavar="DIR", help="Keep Kafka, SQL and logs in this new folder.")
     ] = None,
 ) -> None:
-    """Kill, freeze and scale workers, projectors, sink and broker under traffic, then check every record they left.
+    """Kill, freeze and scale workers, projectors, sink and broker under traffic, fill and slow their disks, check every record.
 
-    Everything runs on free ports and in a temporary folder; of a configuration file the worker's part is used, with the
+    Faults of disks need root, loop devices and mkfs.ext4, and are skipped without them; --keep then keeps such a disk as its
+    image. Everything runs on free ports and in a temporary folder; of a configuration file the worker's part is used, with the
     simulators' catalog. Exits 1 when a request was lost or answered twice, a call was
     bought twice, costs differ from the providers' bill, or SQL or llm.state from the log.
 

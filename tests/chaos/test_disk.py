@@ -65,7 +65,9 @@ async def test_a_stalled_disk_stands_still_until_its_holder_ends(tmp_path: Path)
     def body(disk: Disk) -> None:
         folder = os.open(disk.folder, os.O_RDONLY)
         holder = subprocess.Popen(
-            [sys.executable, "-I", "-S", stall.__file__, str(disk.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-I", "-S", stall.__file__, str(disk.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         try:
             deadline = time.monotonic() + 60

@@ -27,6 +27,8 @@ from streams.settings import load_settings
 
 READY_S = 90.0
 CHECK_S = 0.1
+BROKER_S = 240.0
+"""After kill -9 or a full disk it reads its log again, beside everything else that starts."""
 ROLES = ("router", "projector", "sink")
 # A pass of the cleaner each second: a forced compaction is over before the next fault.
 BROKER = {"log.cleaner.backoff.ms": "1000"}
@@ -103,7 +105,7 @@ class Field:
     def _start(self) -> None:
         command = [sys.executable, "-m", "infra.simulators", "--port", str(self.ports.simulators)]
         self._run("simulators", [*command, "--seed", str(self.seed), "--bill-limit", "5000000"])
-        self.broker.start()
+        self.broker.start(BROKER_S)
         run(prepare(self.settings, apply=True))
         for role, count in (("router", self.workers), ("projector", self.projectors), ("sink", 1)):
             for _ in range(count):
@@ -200,7 +202,7 @@ class Field:
                 child.start()
         if self.broker_wanted and not self.broker.running:
             self.deaths.append("broker ended by itself")
-            self.broker.start()
+            self.broker.start(BROKER_S)
 
     def kill_broker(self) -> None:
         """kill -9: from now on it is not missed."""
@@ -210,7 +212,7 @@ class Field:
     def start_broker(self) -> None:
         """Start it where it does not run."""
         if not self.broker.running:
-            self.broker.start()
+            self.broker.start(BROKER_S)
         self.broker_wanted = True
 
     def begin(self, rate: float, requests: int) -> None:

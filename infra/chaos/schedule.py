@@ -114,7 +114,8 @@ def _random_kills(length: float) -> tuple[Step, ...]:
     at, steps = 3.0, []
     while at < length:
         steps.append(Step(round(at, 2), "kill-worker", rng.random(), 0.2))
-        at += rng.uniform(2.0, 6.0)
+        # A dead worker's partitions move once its session has timed out: a kill that comes earlier meets nobody at work.
+        at += rng.uniform(8.0, 14.0)
     return tuple(steps)
 
 
@@ -143,7 +144,11 @@ PLANS: Mapping[str, Named] = {
             "routing": {"default_deadline_ms": 120_000},
         },
     ),
-    "kill-at-random": Named("kill -9 of a worker every few seconds", _random_kills),
+    "kill-at-random": Named(
+        "kill -9 of a worker every 8 to 14 seconds",
+        _random_kills,
+        overrides={"worker": {"session_timeout_s": 6, "drain_s": 5}},
+    ),
     "stale-projector": Named(
         "SIGSTOP of a projector, takeover, SIGCONT, compaction of llm.state, cold start", _stale_projector
     ),

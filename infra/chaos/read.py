@@ -31,7 +31,8 @@ COSTS = "SELECT cost_id, nano_usd FROM turnout.costs"
 DRIFT = "SELECT * FROM turnout.drift"
 PROBE = "probe"
 SHOWN_BYTES = 300
-SQL_S = 60.0
+SQL_S = 240.0
+"""Above what a sink takes to start and catch up on a starved machine: what is missing then is lost, not late."""
 
 
 async def read_history(

@@ -44,7 +44,9 @@ class Difficulty:
 
     def raw(self, seen: Features) -> NDArray[np.int64]:
         """The shift of each tier before the task's average is taken off, in 1/QUANTUM; (tiers,)."""
-        hashed = self.buckets[seen.buckets].sum(axis=0) * 256 // isqrt(65536 * max(len(seen.buckets), 1))
+        hashed = (
+            np.add.reduce(self.buckets.take(seen.buckets, axis=0)) * 256 // isqrt(65536 * max(len(seen.buckets), 1))
+        )
         raw: NDArray[np.int64] = (seen.shape @ self.shape) // 16 + hashed
         return raw
 

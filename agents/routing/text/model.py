@@ -27,7 +27,9 @@ class TaskModel:
 
     def scores(self, seen: Features) -> NDArray[np.int64]:
         """Log-odds of each of TASKS up to a constant, in 1/QUANTUM; (tasks,)."""
-        hashed = self.buckets[seen.buckets].sum(axis=0) * 256 // isqrt(65536 * max(len(seen.buckets), 1))
+        hashed = (
+            np.add.reduce(self.buckets.take(seen.buckets, axis=0)) * 256 // isqrt(65536 * max(len(seen.buckets), 1))
+        )
         scores: NDArray[np.int64] = (seen.shape @ self.shape) // 16 + hashed + self.bias
         return scores
 

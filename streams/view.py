@@ -107,6 +107,8 @@ class StateReader:
         self._topic = topic
         self._codec = codec
         self._partitions: list[TopicPartition] = []
+        self.taken: Callable[[], None] | None = None
+        """Called after each batch that brought something."""
         self._moved = asyncio.Condition()
         self._positions: dict[TopicPartition, int] = {}
 
@@ -120,6 +122,8 @@ class StateReader:
             for records in batch.values():
                 for record in records:
                     self._put(record.key, record.value)
+            if batch and self.taken is not None:
+                self.taken()
             async with self._moved:
                 for partition in batch or self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)

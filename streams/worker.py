@@ -22,6 +22,7 @@ from agents.execution.credentials import Credentials
 from agents.ports import Live
 from agents.prober import ProbeSchedule, probe
 from agents.router import Knowledge, Router
+from agents.routing.prepare import intake
 from projections.partition import FOLDS
 from schemas.codec import Codec
 from schemas.errors import LeaseLost
@@ -107,8 +108,14 @@ class Worker:
     async def _follow_state(self) -> StateReader:
         consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers, wait_ms=500))
         reader = StateReader(self.view, consumer, self.topics.name("state"), self._codec)
+        if "router" in self.roles:
+            reader.taken = self._prepare
         self._background(reader.run())
         return reader
+
+    def _prepare(self) -> None:
+        """What state says is made ready for decisions as it arrives, so that none waits for it."""
+        intake(self.control.current.configuration.catalog, self.view.health, self.view.learned, self.clock.now())
 
     async def _follow_control(self) -> None:
         ready = asyncio.Event()

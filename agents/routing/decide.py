@@ -1,13 +1,14 @@
 """The decision: filters, estimates, ranking, balancing, plan. Same inputs, same bytes out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from agents.routing.budget import budgets_of, gate
 from agents.routing.choice import choice, defaults_of, priority_of
-from agents.routing.compiled import compiled
+from agents.routing.compiled import Compiled, compiled
 from agents.routing.cost_strategies import COST_ALONE, COST_STRATEGIES, PRICED
-from agents.routing.estimates import SCORE, TOKENS_OUT, reserve, tokens_in
+from agents.routing.estimates import MILLION, P99_TOKENS_OUT, SCORE, TOKENS_OUT, tokens_in
 from agents.routing.field import Field, field_of
 from agents.routing.filters import unavailable, unfit
 from agents.routing.order import Ordered, ordered, praise
@@ -76,7 +77,8 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     lengths = catalog.experience.lengths(task)
     longest = lengths.p99 if lengths else None
     size_in = tokens_in(request)
-    out = unavailable(catalog, view, budget.closed, now)
+    busy = list(map(view.in_flight.get, catalog.ids, repeat(0))) if view.in_flight else None
+    out = unavailable(catalog, view, budget.closed, now, busy)
     misfits = unfit(
         catalog,
         profile.capable,
@@ -99,7 +101,7 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     if routing.weights:
         weights = _normal(routing.weights.items()) or weights
     setting = setting_of(
-        catalog, field, view, request, task, size_in, seed, factors, defaults.target_ms or TARGET_MS, weights
+        catalog, field, view, request, task, size_in, seed, factors, defaults.target_ms or TARGET_MS, weights, busy
     )
     most = configuration.routing.max_attempts
     result = ordered(setting, chosen, most)
@@ -108,7 +110,6 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     recorded = places[:RECORDED]
     table = setting.table
     table[:, SCORE] = result.scores
-    position = catalog.position
     return Decision(
         plan=plan,
         strategy=chosen.strategy,
@@ -135,11 +136,24 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
         seed=seed,
         estimated_tokens_in=size_in,
         estimated_tokens_out=int(table[places[0], TOKENS_OUT]),
-        reserve_nano_usd={
-            step.deployment: reserve(catalog, position[step.deployment], request, size_in, longest) for step in plan
-        },
+        reserve_nano_usd=_reserves(catalog, plan, request.max_tokens, size_in, longest),
         turn_key=result.turn_key,
     )
+
+
+def _reserves(
+    catalog: Compiled, plan: tuple[PlanStep, ...], most: int | None, size_in: int, longest: Sequence[int] | None
+) -> dict[str, int]:
+    """`reserve` of each deployment of the plan, without a call for each."""
+    position, max_out, price_in, price_out = catalog.position, catalog.max_out, catalog.price_in, catalog.price_out
+    found = {}
+    for step in plan:
+        name = step.deployment
+        p = position[name]
+        p99 = longest[p] if longest else P99_TOKENS_OUT
+        out = min(most or p99, p99, max_out[p])
+        found[name] = -(-(price_in[p] * size_in + price_out[p] * out) // MILLION)
+    return found
 
 
 def _normal(weights: Iterable[tuple[str, float]]) -> dict[str, float] | None:

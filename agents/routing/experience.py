@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from agents.routing.estimates import MEAN_TOKENS_OUT, P99_TOKENS_OUT, Column
 from schemas.histogram import coarse_top
 from schemas.spans import CALLS_KEPT, CALLS_SPAN, LENGTHS_KEPT, LENGTHS_SPAN
-from schemas.state import LearnedState
+from schemas.state import LearnedState, LengthsBucket
 
 # Evidence of calls halves every fifteen minutes, that of lengths every eight hours.
 CALLS_DECAY = tuple(0.5 ** (age / 3) for age in range(CALLS_KEPT))
@@ -41,6 +42,14 @@ class Lengths(NamedTuple):
     p99: list[int]
 
 
+class Counted(NamedTuple):
+    """Decayed answers, their tokens, and answers by coarse bucket of length."""
+
+    answers: float = 0.0
+    tokens: float = 0.0
+    counts: Mapping[int, float] = MappingProxyType({})
+
+
 class Experience:
     """Owns what was learned for all positions of a catalog. `refresh` reads it only when it is another object.
 
@@ -50,8 +59,11 @@ class Experience:
     def __init__(self, models: Sequence[str]) -> None:
         self._models = models
         self._seen: list[LearnedState | None] = [None] * len(models)
+        # Within a span only the last bucket changes: (span, buckets before it, their sums) by (position, task).
+        self._past: dict[tuple[int, str], tuple[int, tuple[LengthsBucket, ...], Counted]] = {}
         self._span = -1
         self.version = 0
+        self._asked: list[str] = []
         self._lengths: dict[str, Lengths | None] = {}
         self._realised: dict[str, Realised | None] = {}
 
@@ -63,8 +75,15 @@ class Experience:
             return
         self._seen, self._span = states, span
         self.version += 1
+        self._asked = list(self._lengths) or self._asked
         self._lengths.clear()
         self._realised.clear()
+
+    def renew(self) -> None:
+        """Make the tables of the tasks that were asked about before the last change."""
+        for task in self._asked:
+            self.lengths(task)
+            self.realised(task)
 
     def lengths(self, task: str) -> Lengths | None:
         """None where nothing was learned about the task."""
@@ -87,18 +106,16 @@ class Experience:
 
     def _lengths_of(self, task: str) -> Lengths | None:
         span = self._span * CALLS_SPAN // LENGTHS_SPAN
-        sums: dict[str, tuple[float, float, dict[int, float]]] = {}
-        for state in self._served():
-            for bucket in state.lengths.get(task, ()) if state else ():
-                age = max(0, span - bucket.span)
-                if age >= LENGTHS_KEPT or state is None:
-                    continue
-                keep = LENGTHS_DECAY[age]
-                answers, tokens, counts = sums.get(state.model, (0.0, 0.0, {}))
-                for index, count in bucket.lengths.items():
-                    counts[index] = counts.get(index, 0.0) + keep * count
-                    answers += keep * count
-                sums[state.model] = answers, tokens + keep * bucket.tokens_out, counts
+        sums: dict[str, Counted] = {}
+        for position, state in enumerate(self._served()):
+            buckets = state.lengths.get(task, ()) if state else ()
+            if state is None or not buckets:
+                continue
+            known = self._past.get((position, task))
+            if known is None or known[:2] != (span, buckets[:-1]):
+                known = self._past[position, task] = span, buckets[:-1], _counted(Counted(), buckets[:-1], span)
+            sums[state.model] = _counted(_merged(sums.get(state.model, Counted()), known[2]), buckets[-1:], span)
+        sums = {model: counted for model, counted in sums.items() if counted.counts}
         if not sums:
             return None
         means = {
@@ -119,6 +136,26 @@ class Experience:
             return None
         columns: Any = np.array(rows).T
         return Realised(*columns)
+
+
+def _counted(sums: Counted, buckets: Sequence[LengthsBucket], span: int) -> Counted:
+    answers, tokens, counts = sums.answers, sums.tokens, dict(sums.counts)
+    for bucket in buckets:
+        age = max(0, span - bucket.span)
+        if age < LENGTHS_KEPT:
+            keep = LENGTHS_DECAY[age]
+            for index, count in bucket.lengths.items():
+                counts[index] = counts.get(index, 0.0) + keep * count
+                answers += keep * count
+            tokens += keep * bucket.tokens_out
+    return Counted(answers, tokens, counts)
+
+
+def _merged(one: Counted, other: Counted) -> Counted:
+    counts = dict(one.counts)
+    for index, count in other.counts.items():
+        counts[index] = counts.get(index, 0.0) + count
+    return Counted(one.answers + other.answers, one.tokens + other.tokens, counts)
 
 
 def _realised(state: LearnedState, task: str, span: int) -> tuple[float, float, float, float]:

@@ -75,15 +75,21 @@ class Calm(NamedTuple):
     out: Unavailable
 
 
-def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int], now: int) -> Unavailable:
-    """The first reason of each deployment that cannot be called now. `closed`: positions without a budget, until."""
+def unavailable(
+    compiled: Compiled, view: RoutingView, closed: Mapping[int, int], now: int, flying: Sequence[int] | None
+) -> Unavailable:
+    """The first reason of each deployment that cannot be called now. `closed`: positions without a budget, until.
+
+    `flying`: calls under way by position, None where there are none.
+    """
     learned, troubles = compiled.learned, compiled.troubles.of(view.circuits, view.inforce.forced)
     probing = view.inforce.configuration.circuit.probe_interval_s > 0
     # All in C while nobody is at a limit, which is nearly always.
-    loads = map(view.in_flight.get, learned.room_ids, repeat(0))
-    crowded = any(map(ge, loads, learned.rooms))
+    crowded = any(map(ge, flying or repeat(0), learned.rooms))
+    # An entry stays after its time until a call succeeds: what is over must not cost the fast path.
+    cooling = view.cooling and any(map(now.__lt__, view.cooling.values()))
     if not (
-        crowded or closed or view.inforce.switched_off or view.out_of_service or view.tried or view.cooling
+        crowded or closed or view.inforce.switched_off or view.out_of_service or view.tried or cooling
         or view.trials or view.full or learned.unhealthy
     ):  # fmt: skip
         return _by_circuits(compiled, troubles, probing, now)
@@ -103,7 +109,7 @@ def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int]
             found = _of_circuit(circuit, compiled.ids[position] in view.trials, probing, now)
             if found:
                 blocked[position] = found
-    for name, until in view.cooling.items():
+    for name, until in view.cooling.items() if cooling else ():
         position = position_of.get(name)
         if until > now and position is not None:
             blocked.setdefault(position, (Reason.COOLING, until))
@@ -114,7 +120,9 @@ def unavailable(compiled: Compiled, view: RoutingView, closed: Mapping[int, int]
                 blocked.setdefault(position, (Reason.UNHEALTHY, 0))
     at_limit = []
     if crowded:
-        at_limit = [p for p, name, room in learned.room if view.in_flight.get(name, 0) >= room]
+        at_limit = [
+            p for p, (busy, room) in enumerate(zip(flying or repeat(0), learned.rooms, strict=False)) if busy >= room
+        ]
     full = _full(compiled, view, at_limit, blocked, now) if at_limit else {}
     for name, until in view.full.items() if view.full else ():
         position = position_of.get(name)

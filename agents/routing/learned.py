@@ -2,7 +2,9 @@
 
 import math
 from array import array
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -48,12 +50,27 @@ class Facts(NamedTuple):
     unhealthy: bool
 
 
+class Past(NamedTuple):
+    """Decayed sums over `buckets` at `minute`: all of a deployment's but its last, which alone changes within a minute."""
+
+    minute: int
+    buckets: tuple[HealthBucket, ...]
+    good: float
+    bad: float
+    calls: float
+    tokens_out: float
+    late_good: int
+    late_bad: int
+    latency: dict[int, float]
+    first: dict[int, float]
+
+
 class Learned:
     """Owns the facts of all positions of a catalog. `refresh` reads only health that is another object.
 
     `version` counts the changes; `streams`: what `learned` held by position.
 
-    `room`: (position, id, calls in flight from which on a limit is reached) of deployments that have limits.
+    `rooms`: by position, calls in flight from which on a limit is reached.
     """
 
     def __init__(self, ids: Sequence[str], limits: Sequence[Limits]) -> None:
@@ -63,6 +80,7 @@ class Learned:
         self._seen: list[HealthState | None] = [None] * size
         self._nothing: list[LearnedState | None] = [None] * size
         self.streams = self._nothing
+        self._past: list[Past | None] = [None] * size
         self._minute = -1
         self.version = 0
         unknown = facts_of(None, 0)
@@ -83,9 +101,17 @@ class Learned:
         for position, (state, stream) in enumerate(zip(states, streams, strict=True)):
             changed = state is not self._seen[position] or stream is not self.streams[position]
             if changed or (aged and state is not None):
-                self.facts[position] = facts_of(state, minute, stream.paces if stream else ())
+                self.facts[position] = _facts(self._told(position, state, minute), stream.paces if stream else ())
         self._seen, self.streams, self._minute = states, streams, minute
         self._spread_out()
+
+    def _told(self, position: int, state: HealthState | None, minute: int) -> Past:
+        """Sums over all buckets. Those over all but the last are kept: four fifths of the time of a snapshot."""
+        buckets = state.buckets if state else ()
+        known = self._past[position]
+        if known is None or known.minute != minute or known.buckets != buckets[:-1]:
+            known = self._past[position] = past_of(buckets[:-1], minute)
+        return past_of(buckets[-1:], minute, known)
 
     def _spread_out(self) -> None:
         facts = self.facts
@@ -98,13 +124,7 @@ class Learned:
         self.tokens = np.array([fact.tokens for fact in facts], dtype=np.float64)
         self.slowest_p95_ms = max((fact.p95_ms for fact in facts), default=0.0)
         self.unhealthy = [position for position, fact in enumerate(facts) if fact.unhealthy]
-        self.room = [
-            (position, self._ids[position], _room(limits, facts[position]))
-            for position, limits in enumerate(self._limits)
-            if limits.concurrency or limits.requests_per_minute or limits.tokens_per_minute
-        ]
-        self.room_ids = [name for _, name, _ in self.room]
-        self.rooms = [room for _, _, room in self.room]
+        self.rooms = [_room(limits, fact) for limits, fact in zip(self._limits, facts, strict=True)]
 
 
 def _room(limits: Limits, facts: Facts) -> float:
@@ -117,18 +137,15 @@ def _room(limits: Limits, facts: Facts) -> float:
     return room
 
 
-def facts_of(state: HealthState | None, minute: int, paces: Sequence[PaceBucket] = ()) -> Facts:
-    """What a deployment's last fifteen minutes say at `minute`; the prior alone when there are none.
-
-    `paces`: of its streams, which tell the time of a token by itself; without them it is told from whole answers.
-    """
-    good, bad = PRIOR_SUCCESSES, PRIOR_FAILURES
+def past_of(buckets: Sequence[HealthBucket], minute: int, past: Past | None = None) -> Past:
+    """The sums at `minute` of `past` (else of the prior) and these buckets, oldest first."""
+    good, bad, calls, tokens_out, late_good, late_bad = PRIOR_SUCCESSES, PRIOR_FAILURES, 0.0, 0.0, 0, 0
     latency: dict[int, float] = {}
     first: dict[int, float] = {}
-    calls = tokens_out = 0.0
-    this_minute = HealthBucket(minute)
-    late_good = late_bad = 0
-    for bucket in state.buckets if state else ():
+    if past is not None:
+        _, _, good, bad, calls, tokens_out, late_good, late_bad, latency, first = past
+        latency, first = latency.copy(), first.copy()
+    for bucket in buckets:
         # A worker's minute may lag the broker's by one; what is older than the window says nothing any more.
         age = max(0, minute - bucket.minute)
         if age >= len(DECAY):
@@ -141,17 +158,32 @@ def facts_of(state: HealthState | None, minute: int, paces: Sequence[PaceBucket]
         tokens_out += keep * bucket.tokens_out
         _add(latency, bucket.latency, keep)
         _add(first, bucket.first_token, keep)
-        if age == 0:
-            this_minute = bucket
         if age < UNHEALTHY_MINUTES:
             late_good += bucket.succeeded + bucket.probes_succeeded
             late_bad += failed
+    before = (*past.buckets, *buckets) if past is not None else tuple(buckets)
+    return Past(minute, before, good, bad, calls, tokens_out, late_good, late_bad, latency, first)
+
+
+def facts_of(state: HealthState | None, minute: int, paces: Sequence[PaceBucket] = ()) -> Facts:
+    """What a deployment's last fifteen minutes say at `minute`; the prior alone when there are none.
+
+    `paces`: of its streams, which tell the time of a token by itself; without them it is told from whole answers.
+    """
+    return _facts(past_of(state.buckets if state else (), minute), paces)
+
+
+def _facts(told: Past, paces: Sequence[PaceBucket]) -> Facts:
+    minute, buckets, good, bad, calls, tokens_out, late_good, late_bad, latency, first = told
+    this_minute = HealthBucket(minute)
+    if buckets and buckets[-1].minute >= minute:
+        this_minute = buckets[-1]
     total = good + bad
     mean = good / total
     sd = math.sqrt(mean * (1 - mean) / (total + 1))
     first_ms, token_ms = PRIOR_FIRST_MS, PRIOR_TOKEN_MS
+    whole, p95_ms, p99_ms = quantiles(latency, (0.75, 0.95, 0.99))
     if calls and latency:
-        whole = quantile(latency, 0.75)
         begun = min(whole, quantile(first, 0.75)) if first else min(whole, PRIOR_FIRST_MS)
         a_token = (whole - begun) / max(tokens_out / calls, LEAST_TOKENS)
         streamed = _paced(paces, minute * MINUTE // PACE_SPAN)
@@ -161,12 +193,11 @@ def facts_of(state: HealthState | None, minute: int, paces: Sequence[PaceBucket]
         token_ms = (PRIOR_CALLS * PRIOR_TOKEN_MS + calls * a_token) / (PRIOR_CALLS + calls)
     values = (
         mean, max(0.001, mean - LOWER_BOUND_SDS * sd), sd, first_ms, token_ms,
-        quantile(latency, 0.95) if calls >= ENOUGH_FOR_P95 else 0.0, quantile(latency, 0.99),
-        PRIOR_TIME_SPREAD / math.sqrt(1 + calls / PRIOR_CALLS),
+        p95_ms if calls >= ENOUGH_FOR_P95 else 0.0, p99_ms, PRIOR_TIME_SPREAD / math.sqrt(1 + calls / PRIOR_CALLS),
     )  # fmt: skip
-    success, lower, success_sd, first_32, token_32, p95_ms, p99_ms, spread = array("f", values)
+    success, lower, success_sd, first_32, token_32, p95_32, p99_32, spread = array("f", values)
     return Facts(
-        success, lower, success_sd, first_32, token_32, p95_ms, p99_ms, spread,
+        success, lower, success_sd, first_32, token_32, p95_32, p99_32, spread,
         this_minute.succeeded + this_minute.failed, this_minute.tokens_in + this_minute.tokens_out,
         late_good == 0 and late_bad >= UNHEALTHY_FAILURES,
     )  # fmt: skip
@@ -184,14 +215,17 @@ def _paced(paces: Sequence[PaceBucket], span: int) -> dict[int, float]:
 
 def quantile(histogram: Mapping[int, float], q: float) -> float:
     """The q-quantile (nearest rank) in milliseconds of decayed counts; 0.0 when nothing was counted."""
-    rank = q * sum(histogram.values())
-    seen = 0.0
-    index = None
-    for index in sorted(histogram):
-        seen += histogram[index]
-        if seen >= rank:
-            break
-    return 0.0 if index is None else value_of(index)
+    return quantiles(histogram, (q,))[0]
+
+
+def quantiles(histogram: Mapping[int, float], shares: Sequence[float]) -> list[float]:
+    """`quantile` of each of the shares."""
+    if not histogram:
+        return [0.0] * len(shares)
+    total, indices = sum(histogram.values()), sorted(histogram)
+    seen = list(accumulate(map(histogram.__getitem__, indices)))
+    # The last, where rounding leaves the rank above all that was counted.
+    return [value_of(indices[min(bisect_left(seen, share * total), len(indices) - 1)]) for share in shares]
 
 
 def _add(sums: dict[int, float], counts: Mapping[int, int], keep: float) -> None:

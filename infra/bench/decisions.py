@@ -1,32 +1,43 @@
 """`python -m infra.bench.decisions`: CPU time of a decision, event content included, beside LiteLLM's own selection.
 
 Health of one deployment changes every 200 decisions, calls in flight and prompt lengths at each; one in 25 circuits is
-open. The task is named by the request: reading it from text is measured by itself (`task_p95_us`).
+open. `live`: health and what was learned of all deployments change every 50 decisions, and decisions are 10 ms apart.
+The task is named by the request: reading it from text is measured by itself (`task_p95_us`).
 """
 
 import argparse
-import asyncio
 import gc
-import importlib
-import importlib.util
 import json
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from agents.routing.decide import decide
+from agents.routing.prepare import prepare
 from agents.routing.task import task_of
 from agents.routing.view import RoutingView
 from schemas.inforce import InForce
 from schemas.policy import Configuration
 from schemas.requests import ChatRequest, parse_request
-from schemas.spans import CALLS_KEPT, CALLS_SPAN
-from schemas.state import CallsBucket, CircuitState, HealthBucket, HealthState, LearnedState
+from schemas.spans import CALLS_KEPT, CALLS_SPAN, LENGTHS_KEPT, LENGTHS_SPAN, PACE_KEPT, PACE_SPAN
+from schemas.state import (
+    CallsBucket,
+    CircuitState,
+    HealthBucket,
+    HealthState,
+    LearnedState,
+    LengthsBucket,
+    PaceBucket,
+)
 from schemas.units import MICROS_PER_S
 
 SIZES = (4, 16, 50, 200)
@@ -34,6 +45,9 @@ STRATEGIES = ("cost", "speed", "quality", "reliability", "load_balanced", "weigh
 PARTS = 5
 NOW = 1_790_000_000_000_000
 MINUTE = NOW // (60 * MICROS_PER_S)
+INSTALL = "pip install --target DIR litellm==1.106.2, then name it with --litellm DIR"
+LIVE_EVERY = 50
+"""Decisions between two snapshots of everything: half a second at 100 a second."""
 OPEN = CircuitState(status="open", open_until=NOW + 3_600 * MICROS_PER_S)
 
 
@@ -60,16 +74,24 @@ def health(rng: random.Random) -> HealthState:
     return HealthState(tuple(buckets))
 
 
-def learned(model: str, rng: random.Random) -> LearnedState:
-    """An hour of calls of the task."""
-    last = MINUTE * 60 * MICROS_PER_S // CALLS_SPAN
-    buckets = []
-    for span in range(last - CALLS_KEPT + 1, last + 1):
-        good = rng.randint(1, 20)
-        buckets.append(
-            CallsBucket(span, good, rng.randint(0, 2), 200 * good, 300 * good, rng.randint(2, 9) * 10**6 * good)
-        )
-    return LearnedState(model, {"conversation": tuple(buckets)})
+def learned(rng: random.Random, model: str) -> LearnedState:
+    """An hour of calls, a day of lengths and fifteen minutes of streams, all spans full."""
+    span, day, pace = NOW // CALLS_SPAN, NOW // LENGTHS_SPAN, NOW // PACE_SPAN
+    calls = tuple(
+        CallsBucket(span - age, 100, rng.randint(0, 5), 9_000, 9_000, rng.randint(10**7, 10**8))
+        for age in range(CALLS_KEPT - 1, -1, -1)
+    )
+    lengths = tuple(
+        LengthsBucket(day - age, 30_000, {index: rng.randint(1, 20) for index in range(20, 40)})
+        for age in range(LENGTHS_KEPT - 1, -1, -1)
+    )
+    paces = tuple(
+        PaceBucket(pace - age, {index: rng.randint(1, 20) for index in range(30, 45)})
+        for age in range(PACE_KEPT - 1, -1, -1)
+    )
+    return LearnedState(
+        model, {"conversation": calls, "code": calls}, {"conversation": lengths, "code": lengths}, paces
+    )
 
 
 def world(size: int, rng: random.Random) -> RoutingView:
@@ -101,7 +123,7 @@ def world(size: int, rng: random.Random) -> RoutingView:
         health={name: health(rng) for name in names},
         spend=NothingSpent(), in_flight={name: rng.randint(0, 20) for name in names}, cooling={}, out_of_service={},
         turn=0, turns={},
-        learned={name: learned(f"m{i % len(models)}", rng) for i, name in enumerate(names)},
+        learned={name: learned(rng, f"m{i % len(models)}") for i, name in enumerate(names)},
     )  # fmt: skip
 
 
@@ -167,6 +189,56 @@ def turnout(size: int, strategy: str, rounds: int) -> tuple[float, float]:
     return timed(rounds, call, change)
 
 
+class Live(NamedTuple):
+    """CPU in microseconds: of a decision, and of taking in new snapshots of all deployments, p50 each and p99."""
+
+    decision: tuple[float, float]
+    intake: tuple[float, float]
+
+
+def live(size: int, strategy: str, rounds: int) -> Live:
+    """As on the loop: health and what was learned of every deployment are other objects every half second."""
+    rng = random.Random(size)
+    view = world(size, rng)
+    deployments = view.inforce.configuration.catalog.deployments
+    requests = [asked(strategy, 10 + 7 * i) for i in range(50)]
+    base = {deployment.id: learned(rng, deployment.model) for deployment in deployments}
+    healths: Any = view.health
+    experience: Any = view.learned
+    in_flight: Any = view.in_flight
+    intake: list[int] = []
+
+    def change(number: int) -> None:
+        in_flight[rng.choice(deployments).id] = rng.randint(0, 20)
+        if number % LIVE_EVERY:
+            return
+        for deployment in deployments:
+            old = healths[deployment.id].buckets
+            last = replace(old[-1], succeeded=old[-1].succeeded + 1, latency=dict(old[-1].latency))
+            # Decoded anew, so that nothing of it is the same object.
+            healths[deployment.id] = HealthState((*map(copy, old[:-1]), last))
+            known = base[deployment.id]
+            calls = (*known.calls["conversation"][:-1], replace(known.calls["conversation"][-1], succeeded=number))
+            lengths = (
+                *known.lengths["conversation"][:-1],
+                replace(known.lengths["conversation"][-1], tokens_out=number),
+            )
+            experience[deployment.id] = replace(
+                known, calls=known.calls | {"conversation": tuple(map(copy, calls))},
+                lengths=known.lengths | {"conversation": tuple(map(copy, lengths))},
+            )  # fmt: skip
+        started = time.thread_time_ns()
+        prepare(view, NOW + number * 10_000)
+        intake.append(time.thread_time_ns() - started)
+
+    def call(number: int) -> object:
+        now = NOW + number * 10_000
+        return decide(requests[number % 50], "acme", view, now=now, deadline_at=now + 60 * MICROS_PER_S, seed=number)
+
+    took = timed(rounds, call, change)
+    return Live(took, percentiles(intake[len(intake) // 5 :]))
+
+
 def task_us(rounds: int) -> tuple[float, float]:
     """Task of a prompt of 2,000 characters that names none: p50 and p95."""
     rng = random.Random(1)
@@ -183,38 +255,30 @@ def task_us(rounds: int) -> tuple[float, float]:
     return percentiles(took[rounds // 5 :], 95)
 
 
-def litellm(size: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """LiteLLM's selection among `size` deployments of one model group: shuffled, and by cost."""
-    # By name: it is no dependency, and not installed where types are checked.
-    Router = importlib.import_module("litellm").Router
+def litellm(folder: str, rounds: int) -> dict[str, tuple[float, float]]:
+    """LiteLLM's selection by "SIZE STRATEGY", p50 and p99. Raises SystemExit that says what to do where it does not run."""
+    script = Path(__file__).with_name("litellm_router.py")
+    # -P: its neighbours here are no modules of LiteLLM's. The prices come with the package, not from the network.
+    ran = subprocess.run(
+        [sys.executable, "-P", str(script), str(rounds), *map(str, SIZES)], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": folder, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+    )  # fmt: skip
+    if ran.returncode:
+        raise SystemExit(
+            f"LiteLLM of {folder} did not run: {(ran.stderr.splitlines() or ['no reason'])[-1]}; {INSTALL}"
+        )
+    return {name: percentiles(took[rounds // 5 :]) for name, took in json.loads(ran.stdout).items()}
 
-    found = {}
-    for name, strategy in (("shuffle", "simple-shuffle"), ("cheapest", "cost-based-routing")):
-        router = Router(
-            model_list=[
-                {
-                    "model_name": "group",
-                    "litellm_params": {
-                        "model": "openai/gpt-4o-mini", "api_key": "none", "api_base": f"http://127.0.0.1:{i + 1}",
-                        "rpm": 5_000, "input_cost_per_token": 1e-7 * (i + 1), "output_cost_per_token": 4e-7,
-                    },
-                }
-                for i in range(size)
-            ],
-            routing_strategy=strategy,
-        )  # fmt: skip
-        messages = [{"role": "user", "content": "word " * 100}]
 
-        async def pick(router: Any = router, messages: Any = messages) -> tuple[float, float]:
-            took = []
-            for _ in range(rounds):
-                started = time.thread_time_ns()
-                await router.async_get_available_deployment(model="group", messages=messages, request_kwargs={})
-                took.append(time.thread_time_ns() - started)
-            return percentiles(took[rounds // 5 :])
-
-        found[name] = asyncio.run(pick())
-    return found
+def compare(figures: dict[str, float], theirs: dict[str, tuple[float, float]]) -> None:
+    """Add LiteLLM's figures and how many times ours they are."""
+    for named, (p50, p99) in theirs.items():
+        size, name = named.split()
+        figures[f"litellm_{size}_{name}_p50_us"], figures[f"litellm_{size}_{name}_p99_us"] = p50, p99
+        ratio = figures[f"litellm_{size}_{name}_over_turnout"] = p50 / figures[f"turnout_{size}_p50_us"]
+        print(
+            f"{size:>4} deployments  LiteLLM {name:8} p50 {p50:7.1f} us  p99 {p99:7.1f} us  {ratio:.1f} x Turnout's slowest p50"
+        )
 
 
 def main(given: argparse.Namespace) -> None:
@@ -227,14 +291,22 @@ def main(given: argparse.Namespace) -> None:
         others = [took for strategy, took in each.items() if strategy != "adaptive"]
         figures[f"turnout_{size}_p50_us"] = max(p50 for p50, _ in others)
         figures[f"turnout_{size}_p99_us"] = max(p99 for _, p99 in others)
+    steady = {strategy: live(50, strategy, given.rounds) for strategy in STRATEGIES}
+    for strategy, found in steady.items():
+        (p50, p99), (intake, _) = found
+        figures[f"{strategy}_50_live_p50_us"], figures[f"{strategy}_50_live_p99_us"] = p50, p99
+        print(
+            f"  50 live         {strategy:14} p50 {p50:7.1f} us  p99 {p99:7.1f} us  snapshots {intake:7.1f} us each time"
+        )
+    others = [found.decision for strategy, found in steady.items() if strategy != "adaptive"]
+    figures["turnout_50_live_p50_us"] = max(p50 for p50, _ in others)
+    figures["turnout_50_live_p99_us"] = max(p99 for _, p99 in others)
+    figures["turnout_50_live_intake_us"] = max(found.intake[0] for found in steady.values())
     figures["task_p50_us"], figures["task_p95_us"] = task_us(given.rounds)
-    if importlib.util.find_spec("litellm") is None:
-        print("LiteLLM is not installed, so its figures are left out: pip install litellm==1.106.2")
+    if given.litellm is None:
+        print(f"the reference is absent: {INSTALL}")
     else:
-        for size in SIZES:
-            for name, (p50, p99) in litellm(size, max(100, given.rounds // 10)).items():
-                figures[f"litellm_{size}_{name}_p50_us"], figures[f"litellm_{size}_{name}_p99_us"] = p50, p99
-                print(f"{size:4} deployments  LiteLLM {name:8} p50 {p50:7.1f} us  p99 {p99:7.1f} us")
+        compare(figures, litellm(given.litellm, max(100, given.rounds // 10)))
     print(f"task from 2,000 characters: p50 {figures['task_p50_us']:.1f} us  p95 {figures['task_p95_us']:.1f} us")
     if given.json:
         text = json.dumps({name: round(figure, 1) for name, figure in figures.items()}, indent=2)
@@ -244,5 +316,8 @@ def main(given: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m infra.bench.decisions", description="Time of a decision.")
     parser.add_argument("--json", metavar="FILE", help="write the figures to FILE")
+    parser.add_argument(
+        "--litellm", metavar="DIR", help="where LiteLLM is installed; the reference is left out by default"
+    )
     parser.add_argument("--rounds", type=int, default=5_000, help="decisions of a strategy and size (default 5000)")
     main(parser.parse_args())

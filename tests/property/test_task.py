@@ -1,3 +1,4 @@
+from itertools import pairwise
 from math import log2
 from zlib import crc32
 
@@ -73,7 +74,7 @@ def plainly(text: str) -> tuple[list[int], list[int]]:
     shape = [level(n) for n in counts] + [16 * (mark in lower) for mark in _MARKS]
     shape += [16 * (bool(words) and words[0] == word) for word in _START]
     single = [crc32(word) for word in words]
-    mixed = [(a * 0x9E3779B1 + b * 0x85EBCA6B) % (1 << 32) for a, b in zip(single, single[1:], strict=False)]
+    mixed = [(a * 0x9E3779B1 + b * 0x85EBCA6B) % (1 << 32) for a, b in pairwise(single)]
     return shape, sorted({code % BUCKETS for code in (*single, *(pair ^ pair >> 16 for pair in mixed))})
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from schemas.catalog import Catalog
+from schemas.catalog import Catalog, CredentialReference
 from schemas.errors import ConfigurationError
 from schemas.policy import (
     AlertPolicy,
@@ -44,12 +44,31 @@ class KafkaSettings(Section):
     content_retention_hours: int = Field(24, ge=1)
 
 
+class SqlUser(Section):
+    """A reader of the embedded SQL door. `role`: admin, analyst, or tenant:T, who sees T's rows alone."""
+
+    name: str = Field(min_length=1, pattern=r"^[^:\s]+$")
+    password: CredentialReference = Field(min_length=1)
+    role: str = Field("analyst", pattern=r"^(admin|analyst|tenant:.+)$")
+
+
 class SqlSettings(Section):
-    """`url`: chdb:PATH for the embedded engine, or http(s)://HOST:PORT of a server. `port`: the embedded SQL door."""
+    """`url`: chdb:PATH for the embedded engine, or http(s)://HOST:PORT of a server. `port`: the embedded SQL door.
+
+    Without `users` everybody on this machine reads; a server has users of its own.
+    """
 
     url: str = "chdb:./data/sql"
     port: int = Field(8123, ge=0, le=65535)
     database: Literal["turnout"] = "turnout"
+    users: tuple[SqlUser, ...] = ()
+
+    @field_validator("users")
+    @classmethod
+    def named_once(cls, users: tuple[SqlUser, ...]) -> tuple[SqlUser, ...]:
+        if len({user.name for user in users}) < len(users):
+            raise ValueError("holds a name twice; give each user one entry")
+        return users
 
 
 class WorkerSettings(Section):

@@ -33,9 +33,11 @@ def sink(
         async with contextlib.AsyncExitStack() as stack:
             client, engine = stack.enter_context(_warehouse(settings))
             if engine is not None:
+                from infra.sql.account import accounts_of
                 from infra.sql.door import start_door
 
-                await stack.enter_async_context(await start_door(engine, port=settings.sql.port))
+                users = accounts_of(settings.sql.users)
+                await stack.enter_async_context(await start_door(engine, port=settings.sql.port, users=users))
             await _copy(settings, client, stop)
 
     run_until_signal(main, grace_s=settings.worker.drain_s + STOP_S)

@@ -23,6 +23,10 @@ def sql(
     output: Annotated[
         str | None, typer.Option("--format", help="JSON, JSONEachRow, CSVWithNames, TSV...; a table by default.")
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="NAME", help="Ask as this user of sql.users; the first admin by default."),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Ask the log in SQL.
@@ -31,7 +35,7 @@ def sql(
     Example:
       turnout sql "SELECT provider, sum(cost_usd) FROM tenant_costs GROUP BY provider"
     """
-    answer = ask(settings_of(config), statement, output or TABLE_FORMAT)
+    answer = ask(settings_of(config), statement, output or TABLE_FORMAT, user=user)
     # The statement's own FORMAT wins.
     if output is None and answer.headers.get("X-ClickHouse-Format", TABLE_FORMAT) == TABLE_FORMAT and answer.content:
         document = answer.json()
@@ -48,21 +52,45 @@ def door_url(settings: "Settings") -> str:
     return f"http://127.0.0.1:{settings.sql.port}" if url.startswith("chdb:") else url
 
 
+def credentials_of(settings: "Settings", name: str | None) -> dict[str, str]:
+    """Headers that say who asks. Raises ConfigurationError for a name that sql.users does not hold."""
+    from agents.execution.credentials import Credentials
+    from schemas.errors import ConfigurationError
+
+    users = settings.sql.users
+    if name is None:
+        # An admin sees all that any other sees.
+        found = min(users, key=lambda user: (user.role != "admin", user.role != "analyst"), default=None)
+        if found is None:
+            return {}
+    else:
+        found = next((user for user in users if user.name == name), None)
+        if found is None:
+            known = ", ".join(user.name for user in users) or "nobody"
+            raise ConfigurationError(f"sql.users holds {known} and not {name[:60]}; name one of them with --user.")
+    return {"X-ClickHouse-User": found.name, "X-ClickHouse-Key": Credentials().key(found.password)}
+
+
 def ask(
-    settings: "Settings", statement: str, output: str, parameters: dict[str, str] | None = None
+    settings: "Settings",
+    statement: str,
+    output: str,
+    parameters: dict[str, str] | None = None,
+    user: str | None = None,
 ) -> "httpx.Response":
-    """The door's answer. Raises OperationError with ClickHouse's sentence, or that nobody answers."""
+    """The door's answer to a user of the configuration (the first admin by default). Raises OperationError with ClickHouse's sentence, or that nobody answers."""
     import httpx
 
     from schemas.errors import OperationError
 
     url = door_url(settings)
+    credentials = credentials_of(settings, user)
     query = {"database": settings.sql.database, "default_format": output}
     query |= {f"param_{name}": value for name, value in (parameters or {}).items()}
     try:
         # Without the environment's proxies: the embedded door is on this machine.
         with httpx.Client(trust_env=False, timeout=httpx.Timeout(300.0, connect=5.0)) as client:
-            answer = client.post(url, params=query, content=statement.encode())
+            answer = client.post(url, params=query, content=statement.encode(), headers=credentials)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         shown = re.sub(r"//[^@/]*@", "//", url)
         raise OperationError(

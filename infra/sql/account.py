@@ -3,13 +3,16 @@
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from aiohttp import web
 
+from agents.execution.credentials import Credentials
 from infra.sql.errors import AUTHENTICATION_FAILED, SqlError
+from infra.sql.roles import ANALYST, Role, parse_role
+from streams.settings import SqlUser
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +20,14 @@ class Account:
     """A reader. A password that is not empty also serves as a Bearer token."""
 
     password: str = field(default="", repr=False)
-    role: Literal["analyst"] = "analyst"
+    role: Role = ANALYST
+
+
+def accounts_of(users: Iterable[SqlUser]) -> Mapping[str, Account]:
+    """The accounts of the configuration; without users anyone is an analyst. Raises ConfigurationError for a missing password."""
+    keys = Credentials()
+    found = {user.name: Account(keys.key(user.password), parse_role(user.role)) for user in users}
+    return found or ANYONE
 
 
 ANYONE: Final[Mapping[str, Account]] = {"default": Account()}

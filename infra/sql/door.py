@@ -24,6 +24,7 @@ from infra.sql.errors import (
     SqlError,
 )
 from infra.sql.reader import Question, Reply, ask
+from infra.sql.roles import Role
 
 __all__ = ["Account", "RunningDoor", "start_door"]
 
@@ -144,13 +145,13 @@ class _Desk:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         headers = self._headers(request.query.get("query_id") or str(uuid.uuid4()))
         try:
-            authenticate(request, self.users)
+            role = self.users[authenticate(request, self.users)].role
             question = await _question(request)
             if not question.sql.strip():
                 if request.method == "GET" and not request.query_string:
                     return web.Response(text="Ok.\n", headers=headers)
                 raise SqlError(SYNTAX_ERROR, "Empty query: send the statement as ?query= or as the body")
-            reply = await self._ask(question)
+            reply = await self._ask(question, role)
         except SqlError as error:
             headers["X-ClickHouse-Exception-Code"] = str(error.code)
             if error.code == 516:
@@ -158,13 +159,13 @@ class _Desk:
             return web.Response(status=error.http_status, text=error.body, headers=headers)
         return _response(request, reply, headers)
 
-    async def _ask(self, question: Question) -> Reply:
+    async def _ask(self, question: Question, role: Role) -> Reply:
         if self.inside >= self.readers + self.queue:
             raise SqlError(TOO_MANY_QUERIES, "Too many simultaneous queries: try again when others have ended")
         self.inside += 1
         try:
             async with self.gate:
-                return await asyncio.get_running_loop().run_in_executor(self.threads, ask, self.engine, question)
+                return await asyncio.get_running_loop().run_in_executor(self.threads, ask, self.engine, question, role)
         finally:
             self.inside -= 1
 

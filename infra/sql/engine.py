@@ -8,19 +8,21 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from xml.sax.saxutils import escape
 
 import chdb
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
 from infra.sql.errors import EngineUnavailable, from_engine
+from infra.sql.roles import policies_xml
 
 DATABASE = "turnout"
 _HERE = Path(__file__).parent
 
 
 class Engine:
-    """Owns `path`: `data/` (chDB's), `config.xml` and `lock`.
+    """Owns `path`: `data/` (chDB's), `config.xml`, `users.xml` and `lock`.
 
     Raises `EngineUnavailable` when another process owns the folder, or when this process already runs
     chDB on another folder (it can run one at a time; a closed one makes room for the next).
@@ -35,9 +37,9 @@ class Engine:
         self._guard = threading.Lock()
         self._closed = False
         try:
-            config = self.path / "config.xml"
-            template = (_HERE / "config.xml").read_text()
-            config.write_text(template.replace("@USERS@", str(_HERE / "users.xml")))
+            config, users = self.path / "config.xml", self.path / "users.xml"
+            users.write_text((_HERE / "users.xml").read_text().replace("@POLICIES@", policies_xml()))
+            config.write_text((_HERE / "config.xml").read_text().replace("@USERS@", escape(str(users))))
             # chDB resolves relative folders against the current directory, so every handle gets this same path.
             self._owner = _connect(f"{self.data_path}?config-file={config}")
         except RuntimeError as error:

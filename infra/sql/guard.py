@@ -11,8 +11,16 @@ from typing import Any
 
 from infra.sql.engine import DATABASE
 from infra.sql.errors import ACCESS_DENIED, READONLY, SYNTAX_ERROR, UNKNOWN_FORMAT, SqlError, from_engine
+from infra.sql.roles import ANALYST, VIEWS, Role, refuse_view
 
 SYSTEM_TABLES = frozenset({"tables", "columns", "databases", "functions", "formats", "settings", "one", "numbers"})
+# How the tables stand: parts, merges and mutations, and what the process uses.
+ADMIN_TABLES = SYSTEM_TABLES | frozenset(
+    {"parts", "parts_columns", "detached_parts", "merges", "mutations", "disks", "processes", "metrics", "asynchronous_metrics",
+     "events", "errors", "views", "data_skipping_indices", "row_policies", "build_options"}
+)  # fmt: skip
+# Not tables, columns or parts: they count rows of every tenant.
+TENANT_TABLES = frozenset({"functions", "formats", "settings", "one", "numbers"})
 TABLE_FUNCTIONS = frozenset(
     {"numbers", "numbers_mt", "zeros", "generateseries", "generate_series", "values", "null", "view"}
 )
@@ -24,11 +32,14 @@ _DENIED_FUNCTION = re.compile(
     r"|region\w*|__\w+",
     re.IGNORECASE,
 )
+_SYSTEM = {"admin": ADMIN_TABLES, "analyst": SYSTEM_TABLES, "tenant": TENANT_TABLES}
 _ROOTS = frozenset(
     {"SelectWithUnionQuery", "SelectIntersectExceptQuery", "SelectQuery", "Explain", "DescribeQuery", "ShowTables",
      "ShowColumns", "ShowFunctions", "ShowCreateTableQuery", "ShowCreateViewQuery", "ExistsTableQuery", "ExistsViewQuery"}
 )  # fmt: skip
 _EXPLAINS = frozenset({"", "AST", "SYNTAX", "QUERY TREE", "PIPELINE", "ESTIMATE", "PLAN"})
+# The others count granules.
+_TENANT_EXPLAINS = frozenset({"AST", "SYNTAX"})
 _NAMED = frozenset({"ShowCreateTableQuery", "ShowCreateViewQuery", "ExistsTableQuery", "ExistsViewQuery"})
 _FORMATS = re.compile(
     r"TSV\w*|TabSeparated\w*|Raw\w*|CSV\w*|JSON\w*|NDJSON|Pretty\w*|Vertical|Values|XML|Markdown|MD|Native|RowBinary\w*"
@@ -55,7 +66,7 @@ def check_format(name: str) -> str:
     return name
 
 
-def check(handle: Any, sql: str, params: Mapping[str, str]) -> str | None:
+def check(handle: Any, sql: str, params: Mapping[str, str], role: Role = ANALYST) -> str | None:
     """Let the statement pass, or raise `SqlError`; returns the format it names, if any."""
     report = handle._conn.classify_query(sql)
     kind = report["query_class"].name
@@ -77,7 +88,7 @@ def check(handle: Any, sql: str, params: Mapping[str, str]) -> str | None:
     if any(node.kind == "Identifier" and "." in node.text for node in nodes):
         found = handle.query("SELECT name FROM system.databases", "TSVRaw").bytes().decode()
         databases = frozenset(found.split())
-    return check_tree(nodes, databases)
+    return check_tree(nodes, databases, role)
 
 
 def parse_tree(tree: str) -> list[Node]:
@@ -107,18 +118,19 @@ def parse_tree(tree: str) -> list[Node]:
     return nodes
 
 
-def check_tree(nodes: list[Node], databases: frozenset[str]) -> str | None:
+def check_tree(nodes: list[Node], databases: frozenset[str], role: Role = ANALYST) -> str | None:
     """Raise `SqlError` for anything that is not on the lists above; returns its format. `databases`: all there are."""
     if not nodes or nodes[0].kind not in _ROOTS:
         raise SqlError(READONLY, "Cannot execute query in readonly mode: this kind of statement is not on the list")
     root = nodes[0]
     if root.kind in _NAMED:
         # "ShowCreateTableQuery turnout events" or, without a database, "... events".
-        _check_table(".".join(root.text.split()))
+        _check_table(".".join(root.text.split()), role)
     for index, node in enumerate(nodes):
         match node.kind:
             case "Explain":
-                if node.text.removeprefix("EXPLAIN").strip() not in _EXPLAINS:
+                allowed = _TENANT_EXPLAINS if role.kind == "tenant" else _EXPLAINS
+                if node.text.removeprefix("EXPLAIN").strip() not in allowed:
                     raise _denied("this kind of EXPLAIN")
             case "Set":
                 if node.parent is not nodes[index - 1] or node.parent.kind != "Explain":
@@ -126,9 +138,9 @@ def check_tree(nodes: list[Node], databases: frozenset[str]) -> str | None:
             case "Function":
                 _check_function(node)
             case "TableIdentifier":
-                _check_table(node.text)
+                _check_table(node.text, role)
             case "Identifier":
-                _check_identifier(node.text, databases)
+                _check_identifier(node.text, databases, role)
             case "ColumnsApplyTransformer":
                 raise _denied("APPLY: name the function for each column")
             case "Literal" if node.depth == 1:
@@ -147,25 +159,26 @@ def _check_function(node: Node) -> None:
         raise _denied(f"function {name[:60]}")
 
 
-def _check_table(name: str) -> None:
+def _check_table(name: str, role: Role) -> None:
     found = _PLAIN_NAME.fullmatch(name)
     if found is None:
         raise _denied("a table name with unusual characters")
     database = found[1] or DATABASE
-    if database == DATABASE or (database == "system" and found[2] in SYSTEM_TABLES):
+    seen = _SYSTEM[role.kind]
+    if database == DATABASE and role.kind == "tenant" and found[2] not in VIEWS:
+        raise refuse_view(role, found[2])
+    if database == DATABASE or (database == "system" and found[2] in seen):
         return
-    raise _denied(
-        f"{database}.{found[2]}: read the views of {DATABASE}, or system.{', system.'.join(sorted(SYSTEM_TABLES))}"
-    )
+    raise _denied(f"{database}.{found[2]}: read the views of {DATABASE}, or system.{', system.'.join(sorted(seen))}")
 
 
-def _check_identifier(name: str, databases: frozenset[str]) -> None:
+def _check_identifier(name: str, databases: frozenset[str], role: Role) -> None:
     """An identifier is a column, but after IN (or by an alias) it may be a table, and in arrayMap and its like a function."""
     if _DENIED_FUNCTION.fullmatch(name):
         raise _denied(f"the name {name[:60]} in an expression: qualify it with its table")
     database, _, rest = name.partition(".")
     if rest and database in databases:
-        _check_table(".".join(name.split(".")[:2]))
+        _check_table(".".join(name.split(".")[:2]), role)
 
 
 def _format(nodes: list[Node]) -> str | None:

@@ -9,6 +9,7 @@ from infra.sql import guard
 from infra.sql.engine import DATABASE, Engine
 from infra.sql.errors import ACCESS_DENIED, NOT_IMPLEMENTED, READONLY, SqlError, from_engine
 from infra.sql.native import Unframable, reframe
+from infra.sql.roles import ANALYST, CARRIER, Role
 
 # The ceilings stand in users.xml as constraints as well; a client may ask for less.
 _CEILINGS = {
@@ -31,6 +32,17 @@ _ALLOWED_PREFIXES = (
     "prefer_",
     "group_by_use_nulls",
     "union_default",
+)
+# A tenant's: what shapes an answer. Limits it may not lower: the error would count rows of others.
+_TENANTS_PREFIXES = (
+    "output_format_",
+    "date_time_",
+    "session_timezone",
+    "max_execution_time",
+    "max_result_",
+    "limit",
+    "offset",
+    "extremes",
 )
 # They reach another file or format's schema, whatever their prefix.
 _REFUSED = frozenset({"output_format_schema"})
@@ -59,19 +71,26 @@ class Reply:
     elapsed_ns: int
 
 
-def ask(engine: Engine, question: Question) -> Reply:
-    """Blocking: call it from a thread. Raises `SqlError`."""
+def ask(engine: Engine, question: Question, role: Role = ANALYST) -> Reply:
+    """Blocking: call it from a thread. Raises `SqlError`. A tenant is not told how many rows were read: some are others'."""
+    alone = role.kind == "tenant"
     settings = _settings(question.settings)
+    if alone:
+        settings = {name: value for name, value in settings.items() if name.startswith(_TENANTS_PREFIXES)}
+        settings["output_format_write_statistics"] = "0"
     if question.database not in ("", "default", DATABASE):
         raise SqlError(ACCESS_DENIED, f"Not allowed for readers: database {question.database[:60]}: use {DATABASE}")
     default_format = guard.check_format(question.default_format)
     handle = engine.handle()
     try:
-        handle.query("SET profile = 'reader'")
+        if alone:
+            # Before its profile, which freezes it.
+            _set(handle, {CARRIER: role.mark})
+        handle.query(f"SET profile = '{'tenant' if alone else 'reader'}'")
         handle.query(f"USE {DATABASE}")
         _set(handle, {name: str(value) for name, value in _CEILINGS.items()} | {"readonly": "2"})
         # The client's own limits come after the check, or a low max_result_rows would stop the check itself.
-        answer_format = guard.check(handle, question.sql, question.params) or default_format
+        answer_format = guard.check(handle, question.sql, question.params, role) or default_format
         _set(handle, settings)
         started = time.perf_counter_ns()
         result = _run(handle, question.sql, answer_format, question.params)
@@ -82,8 +101,8 @@ def ask(engine: Engine, question: Question) -> Reply:
         return Reply(
             format=answer_format,
             body=body,
-            read_rows=int(result.storage_rows_read()),
-            read_bytes=int(result.storage_bytes_read()),
+            read_rows=0 if alone else int(result.storage_rows_read()),
+            read_bytes=0 if alone else int(result.storage_bytes_read()),
             elapsed_ns=elapsed_ns,
         )
     finally:

@@ -78,7 +78,10 @@ def ask(
     parameters: dict[str, str] | None = None,
     user: str | None = None,
 ) -> "httpx.Response":
-    """The door's answer to a user of the configuration (the first admin by default). Raises OperationError with ClickHouse's sentence, or that nobody answers."""
+    """The door's answer to a user of the configuration; the first admin by default.
+
+    Raises OperationError with ClickHouse's sentence, or that nobody answers.
+    """
     import httpx
 
     from schemas.errors import OperationError

@@ -12,7 +12,8 @@ from infra.cli.explanation import estimates_of, explained, words
 from infra.cli.main import COMMANDS, GROUPS, app, run_command
 from infra.cli.send import parse_bodies
 from infra.cli.set_ import known
-from infra.cli.sql import door_url, sentence
+from infra.cli.sql import credentials_of, door_url, sentence
+from infra.sql.account import accounts_of
 from schemas.errors import ConfigurationError
 from schemas.events import (
     AttemptFailed,
@@ -227,6 +228,27 @@ def test_the_door_of_each_kind_of_url(tmp_path: Path) -> None:
     file.write_text("sql: {url: 'http://clickhouse:8123'}\n")
     assert door_url(load_settings(None)) == "http://127.0.0.1:8123"
     assert door_url(load_settings(file)) == "http://clickhouse:8123"
+
+
+def test_who_asks_the_sql_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "turnout.yaml"
+    (tmp_path / "key").write_text("b\n")
+    file.write_text(
+        "sql: {users: [{name: acme, password: env:ACME_SQL, role: 'tenant:acme'},"
+        f" {{name: boss, password: 'file:{tmp_path}/key', role: admin}}]}}\n"
+    )
+    settings = load_settings(file)
+    monkeypatch.setenv("ACME_SQL", "t")
+    assert credentials_of(load_settings(None), None) == {}
+    assert credentials_of(settings, None) == {"X-ClickHouse-User": "boss", "X-ClickHouse-Key": "b"}
+    assert credentials_of(settings, "acme") == {"X-ClickHouse-User": "acme", "X-ClickHouse-Key": "t"}
+    with pytest.raises(ConfigurationError, match="acme, boss and not eve"):
+        credentials_of(settings, "eve")
+    found = accounts_of(settings.sql.users)
+    assert {name: (account.password, str(account.role)) for name, account in found.items()} == {
+        "acme": ("t", "tenant:acme"),
+        "boss": ("b", "admin"),
+    }
 
 
 SENT = Sent("r-1", "default", "llm.requests", 3, 50, 1_000_000, repeatable=True)

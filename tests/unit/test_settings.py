@@ -26,6 +26,19 @@ def test_defaults_need_no_file() -> None:
     assert settings.sql.url == "chdb:./data/sql"
 
 
+@pytest.mark.parametrize(
+    ("users", "sentence"),
+    [
+        ("[{name: a, password: secret, role: admin}]", "env:NAME or file:PATH"),
+        ("[{name: a, password: 'env:A', role: root}]", "sql.users.0.role"),
+        ("[{name: a, password: 'env:A'}, {name: a, password: 'env:B'}]", "holds a name twice"),
+    ],
+)
+def test_users_of_sql_are_named_once_with_a_role_and_a_reference(file: Path, users: str, sentence: str) -> None:
+    (problem,) = problems(file, f"sql: {{users: {users}}}\n")
+    assert sentence in problem
+
+
 def test_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text("kafka: {bootstrap_servers: 'a:1', partitions: 4}\n")
     monkeypatch.setenv("TURNOUT_KAFKA__BOOTSTRAP_SERVERS", "b:2")

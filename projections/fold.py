@@ -1,7 +1,7 @@
 """What a fold is: subjects that step with records of one partition. No clock, no randomness: both stand in the log."""
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from schemas.events import Event
 from schemas.inforce import InForce
@@ -59,4 +59,28 @@ class SlottedFold(Protocol):
 
     def subject_at(self, event: Event, logged_at: int) -> str | None:
         """The one subject that the event touches, or None. `logged_at`: broker time in microseconds."""
+        ...
+
+
+@runtime_checkable
+class DraftedFold(Protocol):
+    """A fold that keeps drafts, which change in place and which only it and their owner see.
+
+    `fixed` hands a state out: a value that no later record changes, the same object until the draft changes.
+    """
+
+    def draft(self, state: Any) -> Any:
+        """A draft that stands where the state does; the state itself stays as it is."""
+        ...
+
+    def fixed(self, draft: Any) -> Any:
+        """The state that the draft stands at."""
+        ...
+
+    def stepped(self, draft: Any, record: LogRecord, inforce: InForce) -> tuple[bool, tuple[Event, ...]]:
+        """Whether the record changed the draft, and the events that follow."""
+        ...
+
+    def ticked(self, draft: Any, subject: str, record: LogRecord, inforce: InForce) -> tuple[bool, tuple[Event, ...]]:
+        """The same after a ClockTicked."""
         ...

@@ -8,7 +8,7 @@ from projections.alert import AlertFold
 from projections.anomaly import AnomalyFold
 from projections.breach import SlaFold
 from projections.circuit import CircuitFold
-from projections.fold import LogRecord, SlottedFold, SubjectFold
+from projections.fold import DraftedFold, LogRecord, SlottedFold, SubjectFold
 from projections.health import HealthFold
 from projections.judge import BudgetFold
 from projections.learning import LearnedFold
@@ -41,6 +41,8 @@ class PartitionProjection:
         self.topic, self.partition = topic, partition
         self._folds, self._control = tuple(folds), control
         self._slotted: dict[str, SlottedFold] = {fold.kind: fold for fold in folds if isinstance(fold, SlottedFold)}
+        # States of these are drafts in `_states`, and are fixed where they leave it.
+        self._drafted: dict[str, DraftedFold] = {fold.kind: fold for fold in folds if isinstance(fold, DraftedFold)}
         # A fold that is new or has a new version must see the log from its start, so it must not find the old cursor;
         # versions only grow, so their sum never names the same set twice.
         self._cursor_version = sum(fold.version for fold in self._folds)
@@ -74,7 +76,8 @@ class PartitionProjection:
         else:
             self._reset(cursor.offset, decode_value("cursor", cursor.value))
         for (kind, subject), snapshot in best.items():
-            self._states[kind][subject] = decode_value(kind, snapshot.value)
+            state, drafted = decode_value(kind, snapshot.value), self._drafted.get(kind)
+            self._states[kind][subject] = state if drafted is None else drafted.draft(state)
             if snapshot.offset > self.covered:
                 self._ahead[kind, subject] = snapshot.offset
 
@@ -122,13 +125,23 @@ class PartitionProjection:
             return
         states = self._states[fold.kind]
         state = states.get(subject)
-        if ticked:
-            following, events = fold.tick(state, subject, record, self.inforce)
+        drafted = self._drafted.get(fold.kind)
+        if drafted is not None:
+            draft = drafted.draft(fold.initial()) if state is None else state
+            if ticked:
+                moved, events = drafted.ticked(draft, subject, record, self.inforce)
+            else:
+                moved, events = drafted.stepped(draft, record, self.inforce)
+            following = draft
         else:
-            if state is None:
-                state = fold.initial()
-            following, events = fold.step(state, record, self.inforce)
-        if following is not state:
+            if ticked:
+                following, events = fold.tick(state, subject, record, self.inforce)
+            else:
+                if state is None:
+                    state = fold.initial()
+                following, events = fold.step(state, record, self.inforce)
+            moved = following is not state
+        if moved:
             states[subject] = following
             self._changed[fold.kind].add(subject)
         if events:
@@ -143,7 +156,7 @@ class PartitionProjection:
         for fold in self._folds:
             changed = self._changed[fold.kind]
             for subject in sorted(changed):
-                value = self._states[fold.kind][subject]
+                value = self.snapshot(fold.kind, subject)
                 flushed.append(self._written(fold.kind, fold.version, subject, epoch, value))
             changed.clear()
         cursor = Cursor(clock=self.clock, control_offset=self.control_offset)
@@ -157,7 +170,8 @@ class PartitionProjection:
 
     def snapshot(self, kind: str, subject: str) -> Any:
         """The state of a subject as a value of schemas.state, or None."""
-        return self._states[kind].get(subject)
+        state, drafted = self._states[kind].get(subject), self._drafted.get(kind)
+        return state if drafted is None or state is None else drafted.fixed(state)
 
     def touch(self, kind: str, subject: str) -> None:
         """Write the subject's snapshot again at the next flush."""

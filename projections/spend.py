@@ -1,20 +1,38 @@
 """A tenant's money: reserved before a call, settled after it, charged as estimated when nothing settles it."""
 
-from collections.abc import Mapping
-
 from projections.fold import LogRecord
 from projections.periods import period_starts
 from schemas.events import CostIncurred, CostReserved, Event
 from schemas.ids import Source
 from schemas.inforce import InForce
-from schemas.state import Estimate, PeriodSpend, Reservation, SpendState
+from schemas.periods import HOUR
+from schemas.state import Estimate, Reservation, SpendState
 from schemas.units import MICROS_PER_S
 
 GRACE = 30 * MICROS_PER_S
 ESTIMATES_KEPT = 24 * 3_600 * MICROS_PER_S
+NEVER = 2**63
 NOTHING = SpendState()
 Stepped = tuple[SpendState, tuple[Event, ...]]
-Totals = dict[str, dict[str, PeriodSpend]]
+Moved = tuple[bool, tuple[Event, ...]]
+
+
+class SpendDraft:
+    """A SpendState under way. Owns its tables, which change in place: `fixed` copies them.
+
+    `due`: no reservation expires and no estimate is forgotten before it (microseconds).
+    """
+
+    __slots__ = ("due", "estimated", "fixed", "open", "totals", "zone")
+
+    def __init__(self, state: SpendState) -> None:
+        self.totals = {scope: list(sums) for scope, sums in state.totals.items()}
+        self.open, self.estimated, self.zone = dict(state.open), dict(state.estimated), state.zone
+        self.due = min(
+            min((held.expires_at for held in self.open.values()), default=NEVER),
+            min((guess.charged_at for guess in self.estimated.values()), default=NEVER) + ESTIMATES_KEPT,
+        )
+        self.fixed: SpendState | None = state
 
 
 class SpendFold:
@@ -25,7 +43,7 @@ class SpendFold:
     """
 
     kind: str = "spend"
-    version: int = 1
+    version: int = 2
     reads: tuple[type[Event], ...] = (CostReserved, CostIncurred)
 
     def initial(self) -> SpendState:
@@ -35,95 +53,138 @@ class SpendFold:
         return event.tenant if isinstance(event, (CostReserved, CostIncurred)) else None
 
     def step(self, state: SpendState, record: LogRecord, inforce: InForce) -> Stepped:
-        event = record.event
-        if isinstance(event, CostReserved):
-            return _reserved(state, event), ()
-        assert isinstance(event, CostIncurred)
-        return _incurred(state, event, record.logged_at), ()
+        draft = SpendDraft(state)
+        _, events = self.stepped(draft, record, inforce)
+        return self.fixed(draft), events
 
     def tick(self, state: SpendState, subject: str, record: LogRecord, inforce: InForce) -> Stepped:
-        now = record.logged_at
-        # Charged when the event is read back, not here: a settlement that stands before it in the log wins.
-        expired = tuple(
-            _expired(subject, cost_id, state.open[cost_id])
-            for cost_id in sorted(state.open)
-            if state.open[cost_id].expires_at <= now
-        )
-        kept = {key: item for key, item in state.estimated.items() if item.charged_at + ESTIMATES_KEPT > now}
-        if len(kept) < len(state.estimated):
-            state = SpendState(state.totals, state.open, kept)
-        return state, expired
+        draft = SpendDraft(state)
+        _, events = self.ticked(draft, subject, record, inforce)
+        return self.fixed(draft), events
 
+    def draft(self, state: SpendState) -> SpendDraft:
+        return SpendDraft(state)
 
-def _reserved(state: SpendState, event: CostReserved) -> SpendState:
-    if event.cost_id in state.open or event.cost_id in state.estimated:
-        return state
-    held = state.open.copy()
-    held[event.cost_id] = Reservation(
-        event.nano_usd, event.deadline_at + GRACE, event.number, event.deployment, event.provider, event.model,
-        str(event.source), event.run, event.request_id, event.trace_id, event.accepted_at,
-    )  # fmt: skip
-    return SpendState(state.totals, held, state.estimated)
+    def fixed(self, draft: SpendDraft) -> SpendState:
+        if draft.fixed is None:
+            totals = {scope: tuple(sums) for scope, sums in draft.totals.items()}
+            draft.fixed = SpendState(totals, draft.open.copy(), draft.estimated.copy(), draft.zone)
+        return draft.fixed
 
-
-def _incurred(state: SpendState, event: CostIncurred, now: int) -> SpendState:
-    totals, held, estimated = state.totals, state.open, state.estimated
-    guess = event.certainty == "estimated"
-    if event.cost_id in held:
-        held = held.copy()
-        del held[event.cost_id]
-    elif event.cost_id in estimated and not guess:
-        totals = _taken_back(totals, estimated[event.cost_id])
-        estimated = {key: item for key, item in estimated.items() if key != event.cost_id}
-    else:
-        return state
-    if guess:
-        estimated = {**estimated, event.cost_id: Estimate(event.nano_usd, now, event.deployment, event.provider)}
-    return SpendState(_charged(totals, _scopes(event.provider, event.deployment), now, event.nano_usd), held, estimated)
-
-
-def _scopes(provider: str, deployment: str) -> tuple[str, str, str]:
-    return "tenant", f"provider:{provider}", f"deployment:{deployment}"
-
-
-def _charged(totals: Mapping[str, dict[str, PeriodSpend]], scopes: tuple[str, ...], now: int, amount: int) -> Totals:
-    changed = dict(totals)
-    starts = period_starts(now)
-    hour = starts[0][1]
-    for scope in scopes:
-        before = changed.get(scope)
-        # Within the same hour no longer period can have ended either.
-        if before is not None and (this := before["hour"]).start == hour:
-            day, week, month = before["day"], before["week"], before["month"]
-            changed[scope] = {
-                "hour": PeriodSpend(hour, this.spent + amount, this.count + 1),
-                "day": PeriodSpend(day.start, day.spent + amount, day.count + 1),
-                "week": PeriodSpend(week.start, week.spent + amount, week.count + 1),
-                "month": PeriodSpend(month.start, month.spent + amount, month.count + 1),
-            }
+    def stepped(self, draft: SpendDraft, record: LogRecord, inforce: InForce) -> Moved:
+        event = record.event
+        if isinstance(event, CostReserved):
+            moved = _reserved(draft, event)
         else:
-            changed[scope] = {period: _added(before, period, start, amount) for period, start in starts}
-    return changed
+            assert isinstance(event, CostIncurred)
+            moved = _incurred(draft, event, record.logged_at)
+        if moved:
+            draft.fixed = None
+        return moved, ()
+
+    def ticked(self, draft: SpendDraft, subject: str, record: LogRecord, inforce: InForce) -> Moved:
+        now, zone, moved = record.logged_at, inforce.zones.get(subject, ""), False
+        if zone != draft.zone:
+            _move(draft, zone, now)
+            moved = True
+        expired: tuple[Event, ...] = ()
+        if draft.due <= now:
+            # Charged when the event is read back, not here: a settlement that stands before it in the log wins.
+            expired = tuple(
+                _expired(subject, cost_id, draft.open[cost_id])
+                for cost_id in sorted(draft.open)
+                if draft.open[cost_id].expires_at <= now
+            )
+            past = [key for key, guess in draft.estimated.items() if guess.charged_at + ESTIMATES_KEPT <= now]
+            for key in past:
+                del draft.estimated[key]
+            moved = moved or bool(past)
+        if moved:
+            draft.fixed = None
+        return moved, expired
 
 
-def _added(before: Mapping[str, PeriodSpend] | None, period: str, start: int, amount: int) -> PeriodSpend:
-    spend = before.get(period) if before else None
-    if spend is None or spend.start < start:
-        return PeriodSpend(start, amount, 1)
-    return PeriodSpend(spend.start, spend.spent + amount, spend.count + 1)
+def _reserved(draft: SpendDraft, event: CostReserved) -> bool:
+    if event.cost_id in draft.open or event.cost_id in draft.estimated:
+        return False
+    expires_at = event.deadline_at + GRACE
+    draft.open[event.cost_id] = Reservation(
+        event.nano_usd, expires_at, event.number, event.deployment, event.provider, event.model, str(event.source),
+        event.run, event.request_id, event.trace_id, event.accepted_at,
+    )  # fmt: skip
+    draft.due = min(draft.due, expires_at)
+    return True
 
 
-def _taken_back(totals: Mapping[str, dict[str, PeriodSpend]], estimate: Estimate) -> Totals:
+def _incurred(draft: SpendDraft, event: CostIncurred, now: int) -> bool:
+    guess = event.certainty == "estimated"
+    if event.cost_id in draft.open:
+        del draft.open[event.cost_id]
+    elif event.cost_id in draft.estimated and not guess:
+        _take_back(draft, draft.estimated.pop(event.cost_id))
+    else:
+        return False
+    if guess:
+        draft.estimated[event.cost_id] = Estimate(event.nano_usd, now, event.deployment, event.provider)
+        draft.due = min(draft.due, now + ESTIMATES_KEPT)
+    for scope, zone in _scopes(draft, event.provider, event.deployment):
+        sums = draft.totals.get(scope)
+        if sums is None:
+            sums = draft.totals[scope] = [0] * 12
+        # Within the same hour no longer period can have ended either.
+        if not sums[0] <= now < sums[0] + HOUR or not sums[0]:
+            _begin(sums, now, zone)
+        amount = event.nano_usd
+        sums[1] += amount
+        sums[2] += 1
+        sums[4] += amount
+        sums[5] += 1
+        sums[7] += amount
+        sums[8] += 1
+        sums[10] += amount
+        sums[11] += 1
+    return True
+
+
+def _scopes(draft: SpendDraft, provider: str, deployment: str) -> tuple[tuple[str, str], ...]:
+    """Each scope with its time zone."""
+    utc = ("tenant", ""), (f"provider:{provider}", ""), (f"deployment:{deployment}", "")
+    return (*utc, ("local", draft.zone)) if draft.zone else utc
+
+
+def _begin(sums: list[int], now: int, zone: str) -> None:
+    """Periods that ended begin anew, from nothing."""
+    for place, (_, start) in enumerate(period_starts(now, zone)):
+        if sums[3 * place] < start:
+            sums[3 * place : 3 * place + 3] = start, 0, 0
+
+
+def _take_back(draft: SpendDraft, estimate: Estimate) -> None:
     """Without the estimate, in each period it was charged in that nothing followed yet."""
-    changed = dict(totals)
-    for scope in _scopes(estimate.provider, estimate.deployment):
-        after = dict(changed.get(scope, {}))
-        for period, start in period_starts(estimate.charged_at):
-            spend = after.get(period)
-            if spend is not None and spend.start == start:
-                after[period] = PeriodSpend(start, spend.spent - estimate.nano_usd, spend.count - 1)
-        changed[scope] = after
-    return changed
+    for scope, zone in _scopes(draft, estimate.provider, estimate.deployment):
+        sums = draft.totals.get(scope)
+        if sums is not None:
+            for place, (_, start) in enumerate(period_starts(estimate.charged_at, zone)):
+                if sums[3 * place] == start:
+                    sums[3 * place + 1] -= estimate.nano_usd
+                    sums[3 * place + 2] -= 1
+
+
+def _move(draft: SpendDraft, zone: str, now: int) -> None:
+    """The tenant's clocks changed: what the running period holds by UTC, the running local one begins with.
+
+    Nothing keeps the hours between the two beginnings apart, and a limit that starts from zero could be spent twice.
+    """
+    draft.zone = zone
+    draft.totals.pop("local", None)
+    whole = draft.totals.get("tenant")
+    if zone and whole is not None:
+        local: list[int] = []
+        utc, there = period_starts(now), period_starts(now, zone)
+        for place, ((_, current), (_, start)) in enumerate(zip(utc, there, strict=True)):
+            begun, spent, count = whole[3 * place : 3 * place + 3]
+            local += (start, spent, count) if begun == current else (start, 0, 0)
+        draft.totals["local"] = local
 
 
 def _expired(tenant: str, cost_id: str, held: Reservation) -> CostIncurred:

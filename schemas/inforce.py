@@ -27,6 +27,7 @@ class InForce:
 
     `released`: deployment -> offset of the last command that released its credentials.
     `silenced`: alerts (kind:subject, may end in `*`) -> until when, in microseconds.
+    `zones`: tenants whose budget periods follow a time zone -> its IANA name.
     """
 
     offset: int = -1
@@ -40,6 +41,7 @@ class InForce:
     strategies: dict[str, str] = field(default_factory=dict)
     released: dict[str, int] = field(default_factory=dict)
     silenced: dict[str, int] = field(default_factory=dict)
+    zones: dict[str, str] = field(default_factory=dict)
 
     def silent(self, alerts: str, now: int) -> bool:
         """Whether nobody is told of these alerts (kind:subject) at `now`, in microseconds."""
@@ -69,6 +71,7 @@ def apply_control(state: InForce, offset: int, event: Event) -> InForce:
             return replace(
                 state, applied=True, digest=event.digest, configuration=configuration,
                 budgets=configuration.budgets, strategies={},
+                zones={tenant.id: tenant.time_zone for tenant in configuration.tenants if tenant.time_zone != "UTC"},
             )  # fmt: skip
         case BudgetSet():
             return replace(state, budgets=_with_budget(state.budgets, event))

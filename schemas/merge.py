@@ -2,27 +2,27 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TypeVar
 
+from schemas.periods import DAY as DAY
+from schemas.periods import HOUR as HOUR
+from schemas.periods import MINUTE as MINUTE
+from schemas.periods import PERIODS as PERIODS
+from schemas.periods import period_start as period_start
 from schemas.policy import Period
 from schemas.state import (
     HealthBucket,
     HealthState,
-    PeriodSpend,
     QualityState,
     RequestCounts,
     ScoresBucket,
     SpendState,
+    Sums,
 )
 from schemas.units import MICROS_PER_S
 
-PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
-MINUTE = 60 * MICROS_PER_S
-HOUR = 3_600 * MICROS_PER_S
-DAY = 24 * HOUR
 Key = tuple[str, str, int]
+NO_SPEND = SpendState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +40,6 @@ BUCKETS: dict[str, Bucket] = {
 }
 """Kind of state -> its ring, finest first."""
 K = TypeVar("K")
-
-
-def period_start(period: Period, at: int) -> int:
-    """Start of the UTC period that `at` is in; both in microseconds. Weeks start on Monday."""
-    match period:
-        case "hour":
-            return at - at % HOUR
-        case "day":
-            return at - at % DAY
-        case "week":
-            # 1 January 1970 was a Thursday, the fourth day of its week.
-            return at - (at + 3 * DAY) % (7 * DAY)
-        case "month":
-            return _month_start(at // DAY)
-
-
-@lru_cache(maxsize=1024)
-def _month_start(day: int) -> int:
-    moment = datetime.fromtimestamp(day * 86_400, UTC).replace(day=1)
-    return int(moment.timestamp()) * MICROS_PER_S
 
 
 def merge_counts(left: Mapping[int, int], right: Mapping[int, int]) -> dict[int, int]:
@@ -112,7 +92,8 @@ def merge_quality(states: Iterable[QualityState]) -> QualityState:
 class SpendTotals:
     """Sums of all tenants' spend, kept as their states change. Owns the last state put for each tenant and partition.
 
-    Scopes: global, tenant:T, provider:P, deployment:D. Amounts are nano-USD.
+    Scopes: global, tenant:T, provider:P, deployment:D. Amounts are nano-USD. Periods are UTC, those of a tenant in the
+    time zone that its spend was folded in.
     """
 
     def __init__(self) -> None:
@@ -120,36 +101,49 @@ class SpendTotals:
         self._held: dict[tuple[str, int], dict[str, int]] = {}
         self._spent: dict[Key, int] = {}
         self._reserved: dict[str, int] = {}
+        self._zones: dict[str, str] = {}
 
     def put(self, tenant: str, partition: int, state: SpendState) -> None:
         """Replace what this tenant had on this partition; SpendState() forgets it."""
         key = tenant, partition
-        before = self._parts.get(key, SpendState())
+        before = self._parts.get(key, NO_SPEND)
         for scope in before.totals.keys() | state.totals.keys():
-            old, new = before.totals.get(scope, {}), state.totals.get(scope, {})
+            old, new = before.totals.get(scope, ()), state.totals.get(scope, ())
             if old != new:
                 self._count(tenant, scope, old, -1)
                 self._count(tenant, scope, new, 1)
-        held = _reserved_by_scope(tenant, state)
-        for scope, amount in self._held.get(key, {}).items():
-            _accumulate(self._reserved, scope, -amount)
-        for scope, amount in held.items():
-            _accumulate(self._reserved, scope, amount)
-        self._parts[key], self._held[key] = state, held
+        if before.open != state.open:
+            held = _reserved_by_scope(tenant, state)
+            for scope, amount in self._held.get(key, {}).items():
+                _accumulate(self._reserved, scope, -amount)
+            for scope, amount in held.items():
+                _accumulate(self._reserved, scope, amount)
+            self._held[key] = held
+        if before.zone != state.zone:
+            self._zones.pop(f"tenant:{tenant}", None)
+            if state.zone:
+                self._zones[f"tenant:{tenant}"] = state.zone
+        self._parts[key] = state
 
     def spent(self, scope: str, period: Period, now: int) -> int:
         """Spend in the period that `now` (microseconds) is in."""
-        return self._spent.get((scope, period, period_start(period, now)), 0)
+        zone = self._zones.get(scope, "")
+        name = f"local:{scope}" if zone else scope
+        return self._spent.get((name, period, period_start(period, now, zone)), 0)
 
     def reserved(self, scope: str) -> int:
         """What calls that nothing settled yet may cost."""
         return self._reserved.get(scope, 0)
 
-    def _count(self, tenant: str, scope: str, periods: Mapping[str, PeriodSpend], sign: int) -> None:
-        names = (f"tenant:{tenant}", "global") if scope == "tenant" else (scope,)
-        for period, spend in periods.items():
-            for name in names:
-                _accumulate(self._spent, (name, period, spend.start), sign * spend.spent)
+    def _count(self, tenant: str, scope: str, sums: Sums, sign: int) -> None:
+        names: tuple[str, ...] = (scope,)
+        if scope == "tenant":
+            names = f"tenant:{tenant}", "global"
+        elif scope == "local":
+            names = (f"local:tenant:{tenant}",)
+        for place, period in enumerate(PERIODS):
+            for name in names if sums else ():
+                _accumulate(self._spent, (name, period, sums[3 * place]), sign * sums[3 * place + 1])
 
 
 def merge_requests(items: Iterable[RequestCounts]) -> RequestCounts:

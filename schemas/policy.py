@@ -2,8 +2,9 @@
 
 from hashlib import sha256
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.catalog import Catalog, Configured, CredentialReference
 from schemas.units import usd_to_nano
@@ -97,7 +98,10 @@ class SlaTarget(Configured):
 
 
 class Tenant(Configured):
-    """`topic`: NAME of llm.requests.NAME that belongs to the tenant alone. `share`: part of a worker's concurrency."""
+    """`topic`: NAME of llm.requests.NAME that belongs to the tenant alone. `share`: part of a worker's concurrency.
+
+    `time_zone`: IANA name; the hours, days, weeks and months of the tenant's own budgets are those of its clocks.
+    """
 
     id: str = Field(min_length=1)
     max_in_flight: int | None = Field(None, gt=0)
@@ -106,6 +110,16 @@ class Tenant(Configured):
     share: float = Field(1.0, gt=0, le=1)
     strategy: StrategyName | None = None
     balancer: BalancerName | None = None
+    time_zone: str = "UTC"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"no time zone is called {name!r}; write an IANA name such as Europe/Berlin") from None
+        return name
 
 
 class Webhook(Configured):

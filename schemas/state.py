@@ -4,14 +4,16 @@ Every value is integers (and names) so that partial states of several partitions
 for bit. Instants are microseconds of broker time; money is nano-USD.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal
 
 import orjson
 from pydantic import TypeAdapter
 
 CircuitStatus = Literal["closed", "open", "half_open"]
+PERIOD_NAMES = ("hour", "day", "week", "month")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,22 +177,46 @@ class Estimate:
     provider: str
 
 
+Sums = tuple[int, ...]
+"""Start, spent and count of the hour, then of the day, the week and the month: twelve integers, for they are many."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpendState:
     """A tenant's money on its partition of llm.costs. Every cost event touches one tenant, so subjects stay independent.
 
-    `totals`: scope -> period name -> the current period's spend; scopes are `tenant`, `provider:P`, `deployment:D`, and
-    hold this tenant's part only. `open` and `estimated` are keyed by cost id.
+    `totals`: scope -> the current periods; scopes are `tenant`, `provider:P`, `deployment:D`, and hold this tenant's part
+    only, in UTC; `local` is the tenant's in its time zone `zone`, where it has one. `open` and `estimated` are keyed by
+    cost id.
     """
 
-    totals: dict[str, dict[str, PeriodSpend]] = field(default_factory=dict)
+    totals: dict[str, Sums] = field(default_factory=dict)
     open: dict[str, Reservation] = field(default_factory=dict)
     estimated: dict[str, Estimate] = field(default_factory=dict)
+    zone: str = ""
+
+    def periods(self, scope: str) -> dict[str, PeriodSpend]:
+        """Period name -> its spend; empty where the scope has none."""
+        sums = self.totals.get(scope, ())
+        return {name: PeriodSpend(*sums[3 * at : 3 * at + 3]) for at, name in enumerate(PERIOD_NAMES) if sums}
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpend:
+    """Charges of one day (since 1970, broker time), by hour. `provider`: of a deployment, else empty."""
+
+    day: int = -1
+    hours: tuple[int, ...] = (0,) * 24
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """What was judged of one budget. `crossed`: the highest threshold crossed in this period, percent."""
+    """What was judged of one budget. `crossed`: the highest threshold crossed in this period, percent.
+
+    `limit`: nano-USD, -1 where the budget is no longer in force. `forecast`: what the period comes to at its end, and the
+    ends of an interval that holds it four times of five, as foretold at `forecast_at`; -1: not foretold.
+    """
 
     scope: str = ""
     period: str = ""
@@ -199,6 +225,10 @@ class BudgetState:
     spent: int = 0
     reserved: int = 0
     crossed: int = 0
+    forecast: int = -1
+    forecast_low: int = -1
+    forecast_high: int = -1
+    forecast_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +346,8 @@ STATE_SHAPES: dict[str, type] = {
     "quality": QualityState,
     "spend": SpendState,
     "budget": BudgetState,
+    "spent_tenant": DaySpend,
+    "spent_deployment": DaySpend,
     "requests_minute": RequestCounts,
     "requests_hour": RequestCounts,
     "requests_day": RequestCounts,
@@ -329,6 +361,8 @@ STATE_SHAPES: dict[str, type] = {
 
 def encode_value(value: object) -> bytes:
     """A state value as JSON with sorted keys: equal values are equal bytes."""
+    if type(value) is SpendState:
+        value = _spend_document(value)
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
@@ -339,4 +373,24 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
 
 def decode_value(kind: str, value: bytes) -> Any:
     """The inverse of `encode_value` for a kind of STATE_SHAPES."""
+    if kind == "spend":
+        return _spend_state(orjson.loads(value))
     return _adapter(kind).validate_json(value)
+
+
+# Reservations as arrays in the order of their fields: a busy tenant has many, and each flush writes all of them.
+_RESERVATION = attrgetter(*(each.name for each in fields(Reservation)))
+
+
+def _spend_document(state: SpendState) -> dict[str, Any]:
+    held = {cost_id: _RESERVATION(each) for cost_id, each in state.open.items()}
+    return {"totals": state.totals, "open": held, "estimated": state.estimated, "zone": state.zone}
+
+
+def _spend_state(document: dict[str, Any]) -> SpendState:
+    return SpendState(
+        {scope: tuple(sums) for scope, sums in document["totals"].items()},
+        {cost_id: Reservation(*held) for cost_id, held in document["open"].items()},
+        {cost_id: Estimate(**guess) for cost_id, guess in document["estimated"].items()},
+        document["zone"],
+    )

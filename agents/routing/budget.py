@@ -9,7 +9,7 @@ from agents.routing.compiled import LOCAL, Compiled
 from agents.routing.memo import by_identity
 from agents.routing.view import Spend
 from schemas.errors import RequestError
-from schemas.merge import DAY, HOUR, period_start
+from schemas.periods import QUARTER, period_end, period_start
 from schemas.policy import Budget, Period
 from schemas.units import MICROS_PER_MS, clock_text, nano_to_usd
 
@@ -56,29 +56,17 @@ class Budgets:
 budgets_of = by_identity(Budgets)
 
 
-def period_end(period: Period, now: int) -> int:
-    """End of the UTC period that `now` is in; both in microseconds."""
-    start = period_start(period, now)
-    match period:
-        case "hour":
-            return start + HOUR
-        case "day":
-            return start + DAY
-        case "week":
-            return start + 7 * DAY
-        case "month":
-            return period_start("month", start + 32 * DAY)
+@lru_cache(maxsize=256)
+def _bounds(period: Period, quarter: int, zone: str) -> tuple[int, int]:
+    """Start and end of the period that a quarter of an hour since 1970 is in: no period begins within one."""
+    return period_start(period, quarter * QUARTER, zone), period_end(period, quarter * QUARTER, zone)
 
 
-@lru_cache(maxsize=64)
-def _bounds(period: Period, hour: int) -> tuple[int, int]:
-    """Start and end of the period that an hour since 1970 is in. No period begins within an hour, so one look-up does."""
-    return period_start(period, hour * HOUR), period_end(period, hour * HOUR)
-
-
-def gate(budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: int, priority: str) -> Gate:
+def gate(
+    budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: int, priority: str, zone: str = ""
+) -> Gate:  # fmt: skip
     """What budgets leave open. Raises RequestError `budget_exhausted` or `throttled` where one of the caller's says
-    reject.
+    reject. `zone`: the tenant's time zone, in which its own periods end; empty for UTC.
     """
     if not budgets.callers and not budgets.targets:
         return OPEN
@@ -90,7 +78,7 @@ def gate(budgets: Budgets, compiled: Compiled, tenant: str, spend: Spend, now: i
             budget = priced.budget
             spent = spend.spent(scope, budget.period, now)
             used_up = spent + spend.reserved(scope) >= priced.limit
-            start, until = _bounds(budget.period, now // HOUR)
+            start, until = _bounds(budget.period, now // QUARTER, zone if scope != "global" else "")
             if not used_up:
                 used = spent / priced.limit
                 # The first hundredth of a period says nothing about its pace.

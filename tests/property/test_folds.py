@@ -157,10 +157,10 @@ def test_every_charge_counts_once_and_scopes_agree(log: Log) -> None:
         for tenant in projected.subjects("spend"):
             spend: SpendState = projected.snapshot("spend", tenant)
             assert not spend.open.keys() & spend.estimated.keys()
-            for period, whole in spend.totals.get("tenant", {}).items():
+            for period, whole in spend.periods("tenant").items():
                 assert START - 40 * 86_400_000_000 < whole.start <= projected.clock
                 for prefix in ("provider:", "deployment:"):
-                    parts = [periods[period] for scope, periods in spend.totals.items() if scope.startswith(prefix)]
+                    parts = [spend.periods(scope)[period] for scope in spend.totals if scope.startswith(prefix)]
                     current = [part for part in parts if part.start == whole.start]
                     assert (sum(p.spent for p in current), sum(p.count for p in current)) == (whole.spent, whole.count)
 

@@ -106,8 +106,8 @@ def test_totals_kept_equal_totals_made_anew(parts: list[Log], data: st.DataObjec
             assert kept.spent(scope, period, now) == anew.spent(scope, period, now) == sum(
                 spend.spent
                 for (tenant, _), state in last.items()
-                for own, periods in state.totals.items()
-                for name, spend in periods.items()
+                for own in state.totals
+                for name, spend in state.periods(own).items()
                 if name == period and spend.start == start
                 and scope in (("global", f"tenant:{tenant}") if own == "tenant" else (own,))
             )  # fmt: skip

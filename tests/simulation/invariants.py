@@ -150,7 +150,7 @@ def _costs(logs: Logs) -> Iterator[str]:
         if event.cost_id in known and (charged is None or (certain and not charged[1])):
             owed[event.tenant][event.cost_id] = event.nano_usd, certain
     for tenant, spend in _replayed_spend(logs).items():
-        total = spend.totals.get("tenant", {}).get("day")
+        total = spend.periods("tenant").get("day")
         expected = sum(amount for amount, _ in owed[tenant].values())
         if (total.spent if total else 0) != expected:
             yield f"cost: {tenant} is charged {total.spent if total else 0} and its cost ids add up to {expected}"

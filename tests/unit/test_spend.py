@@ -30,7 +30,7 @@ def tick(state: SpendState, now: int) -> tuple[SpendState, tuple[Event, ...]]:
 
 
 def spent(state: SpendState, scope: str = "tenant", period: str = "hour") -> int:
-    return state.totals[scope][period].spent
+    return state.periods(scope)[period].spent
 
 
 def test_a_reservation_is_open_until_it_is_settled() -> None:
@@ -46,8 +46,8 @@ def test_a_reservation_is_open_until_it_is_settled() -> None:
 def test_a_charge_counts_in_every_scope_and_period_of_its_record() -> None:
     state = fold((NOON, reserved()), (NOON + HOUR, incurred(nano_usd=700)))
     assert set(state.totals) == {"tenant", "provider:openai", "deployment:d1"}
-    for periods in state.totals.values():
-        assert periods == {
+    for scope in state.totals:
+        assert state.periods(scope) == {
             name: PeriodSpend(period_start(name, NOON + HOUR), 700, 1) for name in ("hour", "day", "week", "month")
         }
 
@@ -68,8 +68,8 @@ def test_a_new_period_starts_at_zero() -> None:
     state = fold(
         (NOON, reserved()), (NOON, incurred()), (NOON, reserved(cost_id="c2")), (NOON + HOUR, incurred(cost_id="c2"))
     )
-    assert state.totals["tenant"]["hour"] == PeriodSpend(NOON + HOUR, 1_000, 1)
-    assert state.totals["tenant"]["month"].spent == 2_000
+    assert state.periods("tenant")["hour"] == PeriodSpend(NOON + HOUR, 1_000, 1)
+    assert state.periods("tenant")["month"].spent == 2_000
 
 
 def test_an_expired_reservation_derives_one_estimate_until_it_is_read_back() -> None:
@@ -102,7 +102,7 @@ def test_a_late_settlement_replaces_the_estimate() -> None:
     state = fold(
         (NOON, reserved()), (NOON, incurred(certainty="estimated", nano_usd=900)), (NOON + 1, incurred(nano_usd=400))
     )
-    assert state.totals["tenant"]["hour"] == PeriodSpend(NOON, 400, 1)
+    assert state.periods("tenant")["hour"] == PeriodSpend(NOON, 400, 1)
     assert not state.estimated
     assert FOLD.step(state, at(NOON + 2, incurred(nano_usd=400)), InForce())[0] is state
 
@@ -113,7 +113,7 @@ def test_a_settlement_a_period_later_is_taken_back_only_where_the_period_goes_on
         (NOON, reserved()), (NOON, incurred(certainty="estimated", nano_usd=900)),
         (NOON, reserved(cost_id="c2")), (late, incurred(cost_id="c2", nano_usd=7)), (late, incurred(nano_usd=400)),
     )  # fmt: skip
-    assert state.totals["tenant"]["hour"] == PeriodSpend(late, 407, 2)
+    assert state.periods("tenant")["hour"] == PeriodSpend(late, 407, 2)
     assert spent(state, period="month") == 407
 
 

@@ -5,14 +5,15 @@ from projections.periods import period_starts
 from schemas.events import CostIncurred, CostReserved, Event
 from schemas.ids import Source
 from schemas.inforce import InForce
-from schemas.periods import HOUR
-from schemas.state import Estimate, Reservation, SpendState
+from schemas.periods import QUARTER
+from schemas.state import Estimate, Reservation, SpendState, Sums
 from schemas.units import MICROS_PER_S
 
 GRACE = 30 * MICROS_PER_S
 ESTIMATES_KEPT = 24 * 3_600 * MICROS_PER_S
 NEVER = 2**63
 NOTHING = SpendState()
+EMPTY = (-1, 0, 0) * 4
 Stepped = tuple[SpendState, tuple[Event, ...]]
 Moved = tuple[bool, tuple[Event, ...]]
 
@@ -20,18 +21,21 @@ Moved = tuple[bool, tuple[Event, ...]]
 class SpendDraft:
     """A SpendState under way. Owns its tables, which change in place: `fixed` copies them.
 
-    `due`: no reservation expires and no estimate is forgotten before it (microseconds).
+    `due`: no reservation expires and no estimate is forgotten before it (microseconds). `since`: (provider, deployment)
+    -> spent and count that `totals` does not hold yet, charged from `begun` on, before `ends`: in one quarter of an hour.
     """
 
-    __slots__ = ("due", "estimated", "fixed", "open", "totals", "zone")
+    __slots__ = ("begun", "due", "ends", "estimated", "fixed", "open", "since", "totals", "zone")
 
     def __init__(self, state: SpendState) -> None:
-        self.totals = {scope: list(sums) for scope, sums in state.totals.items()}
-        self.open, self.estimated, self.zone = dict(state.open), dict(state.estimated), state.zone
+        self.totals, self.open, self.estimated = state.totals.copy(), state.open.copy(), state.estimated.copy()
+        self.zone = state.zone
         self.due = min(
             min((held.expires_at for held in self.open.values()), default=NEVER),
             min((guess.charged_at for guess in self.estimated.values()), default=NEVER) + ESTIMATES_KEPT,
         )
+        self.since: dict[tuple[str, str], list[int]] = {}
+        self.begun = self.ends = 0
         self.fixed: SpendState | None = state
 
 
@@ -67,8 +71,8 @@ class SpendFold:
 
     def fixed(self, draft: SpendDraft) -> SpendState:
         if draft.fixed is None:
-            totals = {scope: tuple(sums) for scope, sums in draft.totals.items()}
-            draft.fixed = SpendState(totals, draft.open.copy(), draft.estimated.copy(), draft.zone)
+            _add_up(draft)
+            draft.fixed = SpendState(draft.totals.copy(), draft.open.copy(), draft.estimated.copy(), draft.zone)
         return draft.fixed
 
     def stepped(self, draft: SpendDraft, record: LogRecord, inforce: InForce) -> Moved:
@@ -127,47 +131,69 @@ def _incurred(draft: SpendDraft, event: CostIncurred, now: int) -> bool:
     if guess:
         draft.estimated[event.cost_id] = Estimate(event.nano_usd, now, event.deployment, event.provider)
         draft.due = min(draft.due, now + ESTIMATES_KEPT)
-    for scope, zone in _scopes(draft, event.provider, event.deployment):
-        sums = draft.totals.get(scope)
-        if sums is None:
-            sums = draft.totals[scope] = [0] * 12
-        # Within the same hour no longer period can have ended either.
-        if not sums[0] <= now < sums[0] + HOUR or not sums[0]:
-            _begin(sums, now, zone)
-        amount = event.nano_usd
-        sums[1] += amount
-        sums[2] += 1
-        sums[4] += amount
-        sums[5] += 1
-        sums[7] += amount
-        sums[8] += 1
-        sums[10] += amount
-        sums[11] += 1
+    if not draft.begun <= now < draft.ends:
+        _add_up(draft)
+        draft.begun, draft.ends = now, now - now % QUARTER + QUARTER
+    sums = draft.since.get((event.provider, event.deployment))
+    if sums is None:
+        sums = draft.since[event.provider, event.deployment] = [0, 0]
+    sums[0] += event.nano_usd
+    sums[1] += 1
     return True
 
 
-def _scopes(draft: SpendDraft, provider: str, deployment: str) -> tuple[tuple[str, str], ...]:
-    """Each scope with its time zone."""
-    utc = ("tenant", ""), (f"provider:{provider}", ""), (f"deployment:{deployment}", "")
-    return (*utc, ("local", draft.zone)) if draft.zone else utc
+def _scopes(draft: SpendDraft, provider: str, deployment: str) -> tuple[str, ...]:
+    named = "tenant", f"provider:{provider}", f"deployment:{deployment}"
+    return (*named, "local") if draft.zone else named
 
 
-def _begin(sums: list[int], now: int, zone: str) -> None:
-    """Periods that ended begin anew, from nothing."""
-    for place, (_, start) in enumerate(period_starts(now, zone)):
-        if sums[3 * place] < start:
-            sums[3 * place : 3 * place + 3] = start, 0, 0
+def _starts(draft: SpendDraft, scope: str, at: int) -> tuple[int, ...]:
+    """Of the hour, day, week and month that `at` is in; those of `local` are the tenant's clocks'."""
+    return tuple(start for _, start in period_starts(at, draft.zone if scope == "local" else ""))
+
+
+def _add_up(draft: SpendDraft) -> None:
+    """Bring `totals` up to date. No period begins within a quarter of an hour, so all of `since` is in the same ones."""
+    if not draft.since:
+        return
+    totals, utc, whole, number = draft.totals, _starts(draft, "", draft.begun), 0, 0
+    for (provider, deployment), (spent, count) in draft.since.items():
+        whole += spent
+        number += count
+        for scope in (f"provider:{provider}", f"deployment:{deployment}"):
+            totals[scope] = _added(totals.get(scope, EMPTY), utc, spent, count)
+    totals["tenant"] = _added(totals.get("tenant", EMPTY), utc, whole, number)
+    if draft.zone:
+        local = _starts(draft, "local", draft.begun)
+        totals["local"] = _added(totals.get("local", EMPTY), local, whole, number)
+    draft.since.clear()
+
+
+def _added(sums: Sums, starts: tuple[int, ...], spent: int, count: int) -> Sums:
+    """The sums with more in the periods of these starts; periods that ended begin anew, from nothing."""
+    if sums[0] != starts[0]:
+        # Within the same hour no longer period can have ended either.
+        moved = list[int]()
+        for place, start in enumerate(starts):
+            moved += sums[3 * place : 3 * place + 3] if sums[3 * place] >= start else (start, 0, 0)
+        sums = tuple(moved)
+    hour, hour_spent, hours, day, day_spent, days, week, week_spent, weeks, month, month_spent, months = sums
+    return (
+        hour, hour_spent + spent, hours + count, day, day_spent + spent, days + count,
+        week, week_spent + spent, weeks + count, month, month_spent + spent, months + count,
+    )  # fmt: skip
 
 
 def _take_back(draft: SpendDraft, estimate: Estimate) -> None:
     """Without the estimate, in each period it was charged in that nothing followed yet."""
-    for scope, zone in _scopes(draft, estimate.provider, estimate.deployment):
-        sums = draft.totals.get(scope)
-        if sums is not None:
-            for place, (_, start) in enumerate(period_starts(estimate.charged_at, zone)):
-                if sums[3 * place] == start:
-                    sums[3 * place + 1] -= estimate.nano_usd
-                    sums[3 * place + 2] -= 1
+    _add_up(draft)
+    for scope in _scopes(draft, estimate.provider, estimate.deployment):
+        sums = list(draft.totals.get(scope, EMPTY))
+        for place, start in enumerate(_starts(draft, scope, estimate.charged_at)):
+            if sums[3 * place] == start:
+                sums[3 * place + 1] -= estimate.nano_usd
+                sums[3 * place + 2] -= 1
+        draft.totals[scope] = tuple(sums)
 
 
 def _move(draft: SpendDraft, zone: str, now: int) -> None:
@@ -175,16 +201,16 @@ def _move(draft: SpendDraft, zone: str, now: int) -> None:
 
     Nothing keeps the hours between the two beginnings apart, and a limit that starts from zero could be spent twice.
     """
+    _add_up(draft)
     draft.zone = zone
     draft.totals.pop("local", None)
     whole = draft.totals.get("tenant")
     if zone and whole is not None:
         local: list[int] = []
-        utc, there = period_starts(now), period_starts(now, zone)
-        for place, ((_, current), (_, start)) in enumerate(zip(utc, there, strict=True)):
+        for place, (current, start) in enumerate(zip(_starts(draft, "tenant", now), _starts(draft, "local", now), strict=True)):
             begun, spent, count = whole[3 * place : 3 * place + 3]
             local += (start, spent, count) if begun == current else (start, 0, 0)
-        draft.totals["local"] = local
+        draft.totals["local"] = tuple(local)
 
 
 def _expired(tenant: str, cost_id: str, held: Reservation) -> CostIncurred:

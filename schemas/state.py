@@ -4,10 +4,9 @@ Every value is integers (and names) so that partial states of several partitions
 for bit. Instants are microseconds of broker time; money is nano-USD.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
-from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
@@ -150,9 +149,11 @@ class PeriodSpend:
     count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """A CostReserved that nothing settled yet, with what its charge needs if nothing ever does."""
+class Reservation(NamedTuple):
+    """A CostReserved that nothing settled yet, with what its charge needs if nothing ever does.
+
+    A tuple, for one is made for every call and all that are open are written at each flush, as arrays.
+    """
 
     nano_usd: int
     expires_at: int
@@ -378,12 +379,8 @@ def decode_value(kind: str, value: bytes) -> Any:
     return _adapter(kind).validate_json(value)
 
 
-# Reservations as arrays in the order of their fields: a busy tenant has many, and each flush writes all of them.
-_RESERVATION = attrgetter(*(each.name for each in fields(Reservation)))
-
-
 def _spend_document(state: SpendState) -> dict[str, Any]:
-    held = {cost_id: _RESERVATION(each) for cost_id, each in state.open.items()}
+    held = {cost_id: tuple(each) for cost_id, each in state.open.items()}
     return {"totals": state.totals, "open": held, "estimated": state.estimated, "zone": state.zone}
 
 

@@ -16,6 +16,7 @@ from schemas.events import (
     AlertRaised,
     AlertResolved,
     AnomalyDetected,
+    BudgetLimitChanged,
     BudgetPeriodStarted,
     BudgetThresholdCrossed,
     CircuitClosed,
@@ -68,9 +69,13 @@ def cause_of(event: Event) -> Cause | None:
         case CircuitClosed():
             return Cause("circuit", "", event.epoch, f"circuit of {event.deployment} closed")
         case BudgetPeriodStarted():
-            return Cause("budget", "", event.period_start, f"a new {event.period} began for {event.scope}")
+            return Cause("budget", "", event.logged_at, f"a new {event.period} began for {event.scope}")
+        case BudgetLimitChanged():
+            # Judgements of one moment have one mark: what the new limit leaves crossed neither resolves nor repeats.
+            severity = _of_threshold(event.threshold) if event.threshold else ""
+            return Cause("budget", severity, event.logged_at, _limit_text(event))
         case BudgetThresholdCrossed():
-            return Cause("budget", _of_threshold(event.threshold), event.period_start, _budget_text(event))
+            return Cause("budget", _of_threshold(event.threshold), event.logged_at, _budget_text(event))
         case SlaBreached():
             return Cause("sla", event.severity, 2 * event.number, _sla_text(event))
         case SlaRestored():
@@ -94,6 +99,13 @@ def _of_threshold(percent: int) -> str:
 def _budget_text(event: BudgetThresholdCrossed) -> str:
     spent, limit = nano_to_usd(event.spent_nano_usd), nano_to_usd(event.limit_nano_usd)
     return f"{event.scope} used {event.threshold} % of its {event.period}: {spent:.2f} of {limit:.2f} USD"
+
+
+def _limit_text(event: BudgetLimitChanged) -> str:
+    if event.limit_nano_usd < 0:
+        return f"{event.scope} has no limit a {event.period} any more"
+    spent, limit = nano_to_usd(event.spent_nano_usd), nano_to_usd(event.limit_nano_usd)
+    return f"the limit of {event.scope} is now {limit:.2f} USD a {event.period}, {spent:.2f} are spent"
 
 
 def _sla_text(event: SlaBreached) -> str:

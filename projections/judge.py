@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from projections.fold import LogRecord
 from projections.periods import period_start
-from schemas.events import BudgetPeriodStarted, BudgetThresholdCrossed, Event
+from schemas.events import BudgetLimitChanged, BudgetPeriodStarted, BudgetThresholdCrossed, Event
 from schemas.inforce import InForce
 from schemas.merge import SpendTotals
 from schemas.policy import Budget
@@ -13,6 +13,8 @@ from schemas.state import BudgetState
 EXHAUSTED = 100
 """Percent. This threshold looks at spent + reserved, the others at spent alone."""
 UNJUDGED = BudgetState()
+GONE = -1
+JUDGEMENTS = (BudgetPeriodStarted, BudgetLimitChanged, BudgetThresholdCrossed)
 Stepped = tuple[BudgetState, tuple[Event, ...]]
 
 
@@ -34,15 +36,23 @@ def judge_budgets(
         budgets.setdefault(budget.subject, budget)
     for subject, budget in budgets.items():
         if owns(subject):
-            events += _judge(budget, totals, judged.get(subject, UNJUDGED), now, derived_from)
+            zone = inforce.zones.get(budget.scope.removeprefix("tenant:"), "") if budget.scope != "global" else ""
+            events += _judge(budget, totals, judged.get(subject, UNJUDGED), now, zone, derived_from)
+    for subject, state in judged.items():
+        if state.limit != GONE and subject not in budgets and owns(subject):
+            events.append(_limited(subject, state, GONE, 0, state.spent, state.reserved, now, derived_from))
     return events
 
 
-def _judge(budget: Budget, totals: SpendTotals, state: BudgetState, now: int, derived_from: str) -> list[Event]:
+def _judge(
+    budget: Budget, totals: SpendTotals, state: BudgetState, now: int, zone: str, derived_from: str
+) -> list[Event]:  # fmt: skip
     events: list[Event] = []
-    start, limit, subject = period_start(budget.period, now), budget.limit_nano_usd, budget.subject
-    if start < state.period_start:
+    if now < state.period_start:
         return events
+    limit, subject = budget.limit_nano_usd, budget.subject
+    # Clocks that were set to another zone may put the beginning back: the period that was announced goes on.
+    start = max(period_start(budget.period, now, zone), state.period_start)
     new = state == UNJUDGED or start > state.period_start
     if new:
         events.append(BudgetPeriodStarted(
@@ -50,11 +60,18 @@ def _judge(budget: Budget, totals: SpendTotals, state: BudgetState, now: int, de
             derived_from=derived_from, logged_at=now, scope=budget.scope, period=budget.period, period_start=start,
             limit_nano_usd=limit,
         ))  # fmt: skip
-    crossed = 0 if new or limit != state.limit else state.crossed
     spent, reserved = totals.spent(budget.scope, budget.period, now), totals.reserved(budget.scope)
-    for threshold in sorted({*budget.thresholds, EXHAUSTED}):
-        amount = spent + reserved if threshold == EXHAUSTED else spent
-        if threshold > crossed and amount * 100 >= threshold * limit:
+    reached = [
+        threshold for threshold in sorted({*budget.thresholds, EXHAUSTED})
+        if (spent + reserved if threshold == EXHAUSTED else spent) * 100 >= threshold * limit
+    ]  # fmt: skip
+    crossed = 0 if new else state.crossed
+    if not new and limit != state.limit:
+        crossed = 0
+        named = BudgetState(budget.scope, budget.period, start)
+        events.append(_limited(subject, named, limit, max(reached, default=0), spent, reserved, now, derived_from))
+    for threshold in reached:
+        if threshold > crossed:
             events.append(BudgetThresholdCrossed(
                 event_id=f"{derived_from}/BudgetThresholdCrossed/{subject}/{threshold}", occurred_at=now, worker="",
                 subject=subject, derived_from=derived_from, logged_at=now, scope=budget.scope, period=budget.period,
@@ -62,6 +79,17 @@ def _judge(budget: Budget, totals: SpendTotals, state: BudgetState, now: int, de
                 limit_nano_usd=limit,
             ))  # fmt: skip
     return events
+
+
+def _limited(
+    subject: str, state: BudgetState, limit: int, threshold: int, spent: int, reserved: int, now: int, derived_from: str
+) -> Event:  # fmt: skip
+    return BudgetLimitChanged(
+        event_id=f"{derived_from}/BudgetLimitChanged/{subject}/{limit}", occurred_at=now, worker="", subject=subject,
+        derived_from=derived_from, logged_at=now, scope=state.scope, period=state.period,
+        period_start=state.period_start, threshold=threshold, spent_nano_usd=spent, reserved_nano_usd=reserved,
+        limit_nano_usd=limit,
+    )  # fmt: skip
 
 
 class BudgetFold:
@@ -75,7 +103,7 @@ class BudgetFold:
         return UNJUDGED
 
     def subject(self, event: Event) -> str | None:
-        return event.subject if isinstance(event, BudgetPeriodStarted | BudgetThresholdCrossed) else None
+        return event.subject if isinstance(event, JUDGEMENTS) else None
 
     def step(self, state: BudgetState, record: LogRecord, inforce: InForce) -> Stepped:
         event = record.event
@@ -83,6 +111,14 @@ class BudgetFold:
             if state != UNJUDGED and event.period_start <= state.period_start:
                 return state, ()
             return BudgetState(event.scope, event.period, event.period_start, event.limit_nano_usd), ()
+        if isinstance(event, BudgetLimitChanged):
+            if event.period_start < state.period_start or event.limit_nano_usd == state.limit:
+                return state, ()
+            # The thresholds under the new limit stand in events of their own, which may not be written yet.
+            return BudgetState(
+                event.scope, event.period, event.period_start, event.limit_nano_usd, event.spent_nano_usd,
+                event.reserved_nano_usd,
+            ), ()  # fmt: skip
         assert isinstance(event, BudgetThresholdCrossed)
         if event.period_start < state.period_start:
             return state, ()

@@ -203,20 +203,10 @@ class SpendState:
 
 
 @dataclass(frozen=True, slots=True)
-class DaySpend:
-    """Charges of one day (since 1970, broker time), by hour. `provider`: of a deployment, else empty."""
-
-    day: int = -1
-    hours: tuple[int, ...] = (0,) * 24
-    provider: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class BudgetState:
     """What was judged of one budget. `crossed`: the highest threshold crossed in this period, percent.
 
-    `limit`: nano-USD, -1 where the budget is no longer in force. `forecast`: what the period comes to at its end, and the
-    ends of an interval that holds it four times of five, as foretold at `forecast_at`; -1: not foretold.
+    `limit`: nano-USD, -1 where the budget is no longer in force.
     """
 
     scope: str = ""
@@ -226,10 +216,6 @@ class BudgetState:
     spent: int = 0
     reserved: int = 0
     crossed: int = 0
-    forecast: int = -1
-    forecast_low: int = -1
-    forecast_high: int = -1
-    forecast_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +333,6 @@ STATE_SHAPES: dict[str, type] = {
     "quality": QualityState,
     "spend": SpendState,
     "budget": BudgetState,
-    "spent_tenant": DaySpend,
-    "spent_deployment": DaySpend,
     "requests_minute": RequestCounts,
     "requests_hour": RequestCounts,
     "requests_day": RequestCounts,

@@ -14,6 +14,7 @@ from schemas.events import (
     AnomalyDetected,
     AttemptFailed,
     AttemptSucceeded,
+    BudgetLimitChanged,
     BudgetPeriodStarted,
     BudgetThresholdCrossed,
     CircuitClosed,
@@ -116,6 +117,15 @@ def threshold_crossed(**change: Any) -> BudgetThresholdCrossed:
     return BudgetThresholdCrossed(**given | change)
 
 
+def limit_changed(**change: Any) -> BudgetLimitChanged:
+    given: dict[str, Any] = {
+        "event_id": "e", "occurred_at": START, "worker": "", "subject": "global/hour", "derived_from": "x-0-1",
+        "logged_at": START, "scope": "global", "period": "hour", "period_start": 0, "limit_nano_usd": 200,
+        "threshold": 0, "spent_nano_usd": 50, "reserved_nano_usd": 0,
+    }  # fmt: skip
+    return BudgetLimitChanged(**given | change)
+
+
 def feedback(**change: Any) -> FeedbackGiven:
     given: dict[str, Any] = {
         "event_id": "e", "occurred_at": START, "worker": "", "request_id": "r", "tenant": "acme", "deployment": "d1",
@@ -194,10 +204,10 @@ HOOK, SECOND_HOOK = Webhook(url="http://a.test"), Webhook(url="http://b.test", m
 
 def in_force(
     forced: dict[str, str] | None = None, alerts: AlertPolicy | None = None, silenced: dict[str, int] | None = None,
-    **circuit: Any,
+    zones: dict[str, str] | None = None, **circuit: Any,
 ) -> InForce:  # fmt: skip
     return InForce(
-        offset=0, applied=True, forced=forced or {}, silenced=silenced or {},
+        offset=0, applied=True, forced=forced or {}, silenced=silenced or {}, zones=zones or {},
         configuration=Configuration(circuit=CircuitPolicy(**circuit), alerts=alerts or AlertPolicy()),
     )  # fmt: skip
 
@@ -207,8 +217,11 @@ ALERTING = AlertPolicy(escalate_after_s=60, webhooks=(HOOK, SECOND_HOOK))
 
 CONTROL = (
     in_force(failure_threshold=3, minimum_calls=6, window_s=10, slow_call_s=1, success_threshold=2),
-    in_force({"d1": "open"}, failure_threshold=2),
-    in_force({"d1": "closed", "d2": "open"}, failure_threshold=3, probe_interval_s=0, open_s=10),
+    in_force({"d1": "open"}, zones={"tenant0": "Asia/Kolkata", "tenant1": "Europe/Berlin"}, failure_threshold=2),
+    in_force(
+        {"d1": "closed", "d2": "open"}, zones={"tenant0": "America/Havana"}, failure_threshold=3, probe_interval_s=0,
+        open_s=10,
+    ),
     in_force(alerts=ALERTING, failure_threshold=3, probe_interval_s=0, open_s=10, success_threshold=1),
     in_force(alerts=ALERTING, silenced={"circuit:*": START + 2_000 * SECOND}, failure_threshold=2, minimum_calls=4),
     in_force(alerts=ALERTING, failure_threshold=2, minimum_calls=4, window_s=30),
@@ -413,8 +426,9 @@ def alerts_logs(draw: st.DrawFn, partition: int = 0) -> Log:
             case _:
                 event = chance.choice((
                     anomaly_detected(**said, minute=now // SECOND // 60), partition_paused(**said, offset=offset // 9),
-                    partition_resumed(**said, offset=offset // 9), period_started(period_start=offset // 20),
-                    threshold_crossed(period_start=offset // 20, threshold=chance.choice((50, 85, 95, 100))),
+                    partition_resumed(**said, offset=offset // 9), period_started(**said, period_start=offset // 20),
+                    threshold_crossed(**said, period_start=offset // 20, threshold=chance.choice((50, 85, 95, 100))),
+                    limit_changed(**said, period_start=offset // 20, threshold=chance.choice((0, 0, 50, 95))),
                 ))  # fmt: skip
         records.append(LogRecord("llm.transitions", partition, offset, now, event))
         derived.append(tuple(live.apply(records[-1])))
@@ -434,9 +448,11 @@ def transitions_logs(draw: st.DrawFn, partition: int = 0) -> Log:
         said = {"scope": scope, "subject": f"{scope}/hour", "period_start": max(0, offset // 10 - chance.randint(0, 1))}
         said |= {"limit_nano_usd": chance.choice((100, 100, 200))}
         event: Event
-        match chance.choice(("tick", "start", "cross", "cross")):
+        match chance.choice(("tick", "start", "cross", "cross", "limit")):
             case "tick":
                 event = ticked()
+            case "limit":
+                event = limit_changed(**said | {"limit_nano_usd": chance.choice((-1, 100, 300))})
             case "start":
                 event = period_started(**said)
             case _:

@@ -109,7 +109,8 @@ def budget_rows(inforce: "InForce", view: "Known", now: int) -> Rows:
     rows = []
     for budget in inforce.budgets:
         judged = view.budgets.get(budget.subject, BudgetState())
-        current = judged.period_start == period_start(budget.period, now)
+        zone = inforce.zones.get(budget.scope.removeprefix("tenant:"), "") if budget.scope != "global" else ""
+        current = judged.period_start >= period_start(budget.period, now, zone)
         rows.append({
             "scope": budget.scope,
             "period": budget.period,

@@ -68,6 +68,22 @@ class BudgetThresholdCrossed(DerivedEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetLimitChanged(DerivedEvent):
+    """The limit changed within a period; `limit_nano_usd`: the new one, -1 where the budget is no longer in force.
+
+    `threshold`: the highest that is crossed under it, percent, 0 for none. Each is announced again beside it.
+    """
+
+    scope: str
+    period: str
+    period_start: int
+    threshold: int
+    spent_nano_usd: int
+    reserved_nano_usd: int
+    limit_nano_usd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlaEvent(DerivedEvent):
     """`subject`: metric/scope/window. Values in millionths of the metric's unit, -1 where unknown; `sample`: a count."""
 

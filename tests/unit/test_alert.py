@@ -13,6 +13,7 @@ from fold_logs import (
     circuit_closed,
     circuit_opened,
     in_force,
+    limit_changed,
     partition_paused,
     partition_resumed,
     period_started,
@@ -89,9 +90,10 @@ def test_a_budget_worsens_by_its_thresholds_and_ends_with_its_period() -> None:
         [("AlertEscalated", "emergency")],
     ]  # fmt: skip
     assert alerts.tick(START + 9_999 * SECOND) == []
-    assert alerts.see(period_started(period_start=20)) == [("AlertResolved", "emergency")]
+    later = {"logged_at": START + SECOND, "period_start": 20}
+    assert alerts.see(period_started(**later)) == [("AlertResolved", "emergency")]
     assert alerts.see(threshold_crossed(period_start=10, threshold=100)) == []
-    assert alerts.see(threshold_crossed(period_start=20, threshold=85)) == [("AlertRaised", "warning")]
+    assert alerts.see(threshold_crossed(**later, threshold=85)) == [("AlertRaised", "warning")]
 
 
 def test_a_breach_that_is_over_stays_over() -> None:
@@ -219,3 +221,15 @@ def test_the_injected_cause_is_named() -> None:
 
 def test_nothing_explains_what_is_no_worse_than_before() -> None:
     assert explanations([Part("deployment", "d1", 10, 100, 10, 100), Part("deployment", "d2", 0, 50, 1, 50)]) == []
+
+
+def test_a_raised_limit_resolves_the_alert_of_its_budget_and_one_that_is_still_crossed_does_not() -> None:
+    alerts = Alerts()
+    assert alerts.see(threshold_crossed(threshold=95)) == [("AlertRaised", "critical")]
+    assert alerts.see(limit_changed(logged_at=START + SECOND, threshold=85), START + SECOND) == []
+    assert alerts.see(threshold_crossed(logged_at=START + SECOND, threshold=85), START + SECOND) == []
+    assert alerts.state.open
+    resolved = alerts.see(limit_changed(logged_at=START + 2 * SECOND), START + 2 * SECOND)
+    assert [change for change, _ in resolved] == ["AlertResolved"]
+    assert alerts.see(threshold_crossed(logged_at=START + 3 * SECOND), START + 3 * SECOND) == [("AlertRaised", "info")]
+    assert alerts.state.number == 2

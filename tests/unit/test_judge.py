@@ -7,7 +7,7 @@ from fold_logs import SECOND, START, incurred, reserved
 from projections.fold import LogRecord
 from projections.judge import BudgetFold, judge_budgets
 from projections.spend import SpendFold
-from schemas.events import BudgetPeriodStarted, BudgetThresholdCrossed, Event
+from schemas.events import BudgetLimitChanged, BudgetPeriodStarted, BudgetThresholdCrossed, Event
 from schemas.inforce import InForce
 from schemas.merge import HOUR, SpendTotals, period_start
 from schemas.policy import Budget
@@ -92,11 +92,62 @@ def test_a_changed_limit_is_judged_anew() -> None:
     judge.charge(10)
     assert thresholds(judge.judge()) == [50, 70, 85, 95, 100]
     judge.inforce = InForce(budgets=(Budget(scope="global", period="day", limit_usd=100),))
+    (changed,) = judge.judge()
+    assert isinstance(changed, BudgetLimitChanged)
+    assert (changed.limit_nano_usd, changed.threshold, changed.spent_nano_usd) == (100 * DOLLAR, 0, 10 * DOLLAR)
     assert judge.judge() == []
     judge.charge(45)
     assert thresholds(judge.judge()) == [50]
     assert judge.judge() == []
     assert judge.judged["global/day"].limit == 100 * DOLLAR
+
+
+def test_what_a_new_limit_leaves_crossed_is_announced_again_even_after_a_crash_between() -> None:
+    judge = Judge(Budget(scope="global", period="day", limit_usd=10))
+    judge.charge(10)
+    judge.judge()
+    judge.inforce = InForce(budgets=(Budget(scope="global", period="day", limit_usd=14),))
+    totals, offset = judge.judged.copy(), judge.offset
+    events = judge.judge()
+    assert isinstance(events[0], BudgetLimitChanged)
+    assert events[0].threshold == 70
+    assert thresholds(events) == [50, 70]
+    judge.judged, judge.offset = totals, offset
+    judge.read_back(events[:1])
+    assert thresholds(judge.judge()) == [50, 70]
+    assert judge.judge() == []
+
+
+def test_a_budget_that_is_no_longer_in_force_is_said_to_be_gone_once_and_may_come_back() -> None:
+    budget = Budget(scope="global", period="day", limit_usd=10)
+    judge = Judge(budget)
+    judge.charge(9)
+    judge.judge()
+    judge.inforce = InForce()
+    (gone,) = judge.judge()
+    assert isinstance(gone, BudgetLimitChanged)
+    assert (gone.limit_nano_usd, gone.threshold) == (-1, 0)
+    assert judge.judge() == []
+    judge.inforce = InForce(budgets=(budget,))
+    back = judge.judge()
+    assert isinstance(back[0], BudgetLimitChanged)
+    assert thresholds(back) == [50, 70, 85]
+
+
+def test_periods_of_a_tenant_follow_its_clocks_and_never_begin_twice() -> None:
+    budget = Budget(scope="tenant:acme", period="day", limit_usd=10)
+    judge = Judge(budget)
+    midnight = period_start("day", NOON)
+    (first,) = judge.judge(midnight + 20 * HOUR)
+    judge.inforce = InForce(budgets=(budget,), zones={"acme": "Asia/Kolkata"})
+    # By the clocks of Kolkata the day began at 18:30 UTC.
+    (local,) = judge.judge(midnight + 20 * HOUR + SECOND)
+    assert isinstance(first, BudgetPeriodStarted)
+    assert isinstance(local, BudgetPeriodStarted)
+    assert local.period_start == midnight + 18 * HOUR + HOUR // 2
+    judge.inforce = InForce(budgets=(budget,))
+    assert judge.judge(midnight + 20 * HOUR + 2 * SECOND) == [], "the day that was announced goes on"
+    assert [type(each) for each in judge.judge(midnight + 24 * HOUR)] == [BudgetPeriodStarted]
 
 
 def test_only_owned_budgets_are_judged_and_each_subject_once() -> None:

@@ -7,7 +7,7 @@ from projections.spend import SpendFold
 from schemas.events import CostIncurred, Event
 from schemas.inforce import InForce
 from schemas.merge import DAY, HOUR, SpendTotals, period_start
-from schemas.state import PeriodSpend, SpendState
+from schemas.state import PeriodSpend, SpendState, decode_value, encode_value
 
 FOLD = SpendFold()
 # The first microsecond of an hour, so that periods are easy to name.
@@ -123,6 +123,27 @@ def test_estimates_are_forgotten_after_a_day() -> None:
     forgotten, _ = tick(state, NOON + DAY)
     assert not forgotten.estimated
     assert spent(forgotten) == 1_000
+
+
+def test_a_tenant_with_a_time_zone_has_periods_of_its_own_beside_those_of_the_whole() -> None:
+    midnight = period_start("day", START)
+    before, inforce = midnight + 18 * HOUR, InForce(zones={"acme": "Asia/Kolkata"})
+    state = fold((before, reserved()), (before, incurred(nano_usd=700)))
+    state, _ = FOLD.tick(state, "acme", at(before + SECOND, ticked()), inforce)
+    assert spent(state, "local", "day") == 700, "what the running day holds goes with it"
+    # The day of Kolkata begins at 18:30 UTC.
+    for number, now in enumerate((midnight + 19 * HOUR, midnight + DAY + HOUR)):
+        for event in (reserved(cost_id=f"n{number}"), incurred(cost_id=f"n{number}", nano_usd=10)):
+            state, _ = FOLD.step(state, at(now, event), inforce)
+    assert state.periods("local")["day"] == PeriodSpend(midnight + 18 * HOUR + HOUR // 2, 20, 2)
+    assert state.periods("tenant")["day"] == PeriodSpend(midnight + DAY, 10, 1)
+    totals = SpendTotals()
+    totals.put("acme", 0, state)
+    assert totals.spent("tenant:acme", "day", midnight + DAY + HOUR) == 20
+    assert totals.spent("global", "day", midnight + DAY + HOUR) == 10
+    assert decode_value("spend", encode_value(state)) == state
+    utc, _ = FOLD.tick(state, "acme", at(midnight + DAY + 2 * HOUR, ticked()), InForce())
+    assert "local" not in utc.totals
 
 
 def test_totals_answer_for_every_scope() -> None:

@@ -207,7 +207,9 @@ def _move(draft: SpendDraft, zone: str, now: int) -> None:
     whole = draft.totals.get("tenant")
     if zone and whole is not None:
         local: list[int] = []
-        for place, (current, start) in enumerate(zip(_starts(draft, "tenant", now), _starts(draft, "local", now), strict=True)):
+        for place, (current, start) in enumerate(
+            zip(_starts(draft, "tenant", now), _starts(draft, "local", now), strict=True)
+        ):
             begun, spent, count = whole[3 * place : 3 * place + 3]
             local += (start, spent, count) if begun == current else (start, 0, 0)
         draft.totals["local"] = tuple(local)

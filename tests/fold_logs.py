@@ -219,7 +219,10 @@ CONTROL = (
     in_force(failure_threshold=3, minimum_calls=6, window_s=10, slow_call_s=1, success_threshold=2),
     in_force({"d1": "open"}, zones={"tenant0": "Asia/Kolkata", "tenant1": "Europe/Berlin"}, failure_threshold=2),
     in_force(
-        {"d1": "closed", "d2": "open"}, zones={"tenant0": "America/Havana"}, failure_threshold=3, probe_interval_s=0,
+        {"d1": "closed", "d2": "open"},
+        zones={"tenant0": "America/Havana"},
+        failure_threshold=3,
+        probe_interval_s=0,
         open_s=10,
     ),
     in_force(alerts=ALERTING, failure_threshold=3, probe_interval_s=0, open_s=10, success_threshold=1),

@@ -151,7 +151,9 @@ def test_periods_are_those_of_the_calendar(at: int) -> None:
         assert start == period_start(period, at) == (expected[period] - epoch) // timedelta(microseconds=1)
 
 
-ZONES = st.sampled_from(("Europe/Berlin", "Asia/Kolkata", "America/Havana", "Australia/Lord_Howe", "Asia/Beirut", "Africa/Cairo"))
+ZONES = st.sampled_from(
+    ("Europe/Berlin", "Asia/Kolkata", "America/Havana", "Australia/Lord_Howe", "Asia/Beirut", "Africa/Cairo")
+)
 RECENT = st.integers(1_500_000_000_000_000, 2_000_000_000_000_000)
 
 

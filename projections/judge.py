@@ -97,7 +97,7 @@ class BudgetFold:
 
     kind: str = "budget"
     version: int = 1
-    reads: tuple[type[Event], ...] = (BudgetPeriodStarted, BudgetThresholdCrossed)
+    reads: tuple[type[Event], ...] = JUDGEMENTS
 
     def initial(self) -> BudgetState:
         return UNJUDGED

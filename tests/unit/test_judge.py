@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fold_logs import SECOND, START, incurred, reserved
+from fold_logs import SECOND, START, incurred, projection, reserved
 
 from projections.fold import LogRecord
 from projections.judge import BudgetFold, judge_budgets
@@ -173,3 +173,10 @@ def test_a_clock_that_goes_back_judges_nothing() -> None:
     judge = Judge(Budget(scope="global", period="hour", limit_usd=10))
     judge.judge(NOON)
     assert judge.judge(NOON - 1) == []
+
+
+def test_its_own_judgements_are_read_back_and_nothing_else() -> None:
+    partition = projection("transitions")
+    for judgement in (BudgetPeriodStarted, BudgetLimitChanged, BudgetThresholdCrossed):
+        assert partition.concerns(judgement)
+    assert set(BudgetFold().reads) == {BudgetPeriodStarted, BudgetLimitChanged, BudgetThresholdCrossed}

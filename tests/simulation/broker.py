@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import TopicPartition
-from simulation.virtual import VirtualLoop
+from simulation.virtual import Handle, VirtualLoop
 
 BASE_MS = 1_790_001_800_000
 """Start of the world in broker time: half past an hour, so that no budget period ends within a run."""
@@ -75,12 +75,26 @@ class Broker:
         self.appended = 0
         self.paused_until = 0.0
         self.skipped_ms = 0
+        # Partition -> virtual seconds until which nothing of it is fetched.
+        self.lagging: dict[tuple[str, int], float] = {}
         self._clock_offsets: dict[tuple[str, int], int] = {}
         self._seen: dict[tuple[str, str, int], dict[int, int]] = {}
         self._waiting: dict[tuple[str, int], list[asyncio.Future[None]]] = {}
 
     def log(self, topic: str, partition: int) -> list[Record]:
-        return self.logs.setdefault((topic, partition), [])
+        log = self.logs.get((topic, partition))
+        if log is None:
+            log = self.logs[topic, partition] = []
+        return log
+
+    def lag(self, topic: str, partition: int, seconds: float) -> None:
+        """Fetches of the partition come back empty for so long."""
+        self.lagging[topic, partition] = max(self.lagging.get((topic, partition), 0.0), self.loop.now + seconds)
+        self.loop.later(seconds, self._caught_up, topic, partition)
+
+    def _caught_up(self, topic: str, partition: int) -> None:
+        for waiter in self._waiting.pop((topic, partition), []):
+            _resolve(waiter, None)
 
     def now_ms(self) -> int:
         return BASE_MS + self.skipped_ms + int(self.loop.time() * 1000)
@@ -107,71 +121,61 @@ class Broker:
                 Record(topic, partition, len(log), stamp, record.key, record.value, record.headers, self.appended,
                        writer, lease_end, sent_at)
             )  # fmt: skip
-        for waiter in self._waiting.pop((topic, partition), []):
-            if not waiter.done():
-                waiter.set_result(None)
+        if waiting := self._waiting.pop((topic, partition), None):
+            for waiter in waiting:
+                self.loop.later(self.network.delay(), _resolve, waiter, None)
         return first
 
+    def ask(self, done: asyncio.Future[Any], work: Any, *args: Any) -> None:
+        """One round trip, whose result is `done`. `work` runs at the broker, whatever becomes of the caller meanwhile."""
+        self.loop.later(self.network.delay(), self._arrive, done, work, args)
+
+    def _arrive(self, done: asyncio.Future[Any], work: Any, args: tuple[Any, ...]) -> None:
+        loop = self.loop
+        if loop.now < self.paused_until:
+            loop.later(self.paused_until - loop.now, self._arrive, done, work, args)
+            return
+        try:
+            result = work(*args)
+        except (MemberGone, Rebalancing) as error:
+            loop.later(self.network.delay(), _refuse, done, error)
+            return
+        loop.later(self.network.delay(), _resolve, done, result)
+
     async def call(self, work: Any, *args: Any) -> Any:
-        """One round trip. `work` runs at the broker, whatever becomes of the caller meanwhile."""
+        """A round trip of its own."""
         done: asyncio.Future[Any] = self.loop.create_future()
-
-        def arrive() -> None:
-            if self.loop.time() < self.paused_until:
-                self.loop.later(self.paused_until - self.loop.time(), arrive)
-                return
-            try:
-                result = work(*args)
-            except Exception as error:
-                self.loop.later(self.network.delay(), answer, None, error)
-                return
-            self.loop.later(self.network.delay(), answer, result, None)
-
-        def answer(result: Any, error: Exception | None) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(result)
-            else:
-                done.set_exception(error)
-
-        self.loop.later(self.network.delay(), arrive)
+        self.ask(done, work, *args)
         return await done
 
-    async def produce(
-        self, producer: str, sequence: int, topic: str, partition: int, records: list[Unsent], writer: str,
-        lease_end: float, timeout: float,
-    ) -> tuple[int, int]:  # fmt: skip
-        """Append once however often it is tried. Returns offset and stamp of the first; raises AckLost."""
-        sent_at = self.loop.time()
+    def produce(
+        self, done: asyncio.Future[tuple[int, int]], producer: str, sequence: int, topic: str, partition: int,
+        records: list[Unsent], writer: str, lease_end: float, timeout: float,
+    ) -> None:  # fmt: skip
+        """Append once however often it is tried. `done` is offset and stamp of the first, or AckLost."""
+        loop = self.loop
+        sent_at = loop.now
 
-        def work() -> tuple[int, int]:
+        def work() -> None:
+            if loop.now < self.paused_until:
+                loop.later(self.paused_until - loop.now, work)
+                return
             known = self._seen.setdefault((producer, topic, partition), {})
             if sequence not in known:
                 known[sequence] = self.append(topic, partition, records, writer, lease_end, sent_at)
             first = known[sequence]
-            return first, self.log(topic, partition)[first].timestamp
+            if self.rng.random() >= self.network.lost_acks:
+                slow = self.network.slow_acks and self.rng.uniform(0, self.network.slow_acks)
+                placed = first, self.log(topic, partition)[first].timestamp
+                loop.later(self.network.delay() + slow, _answer, done, given_up, placed)
 
-        try:
-            async with asyncio.timeout(timeout):
-                placed: tuple[int, int] = await self.call(work)
-                if self.rng.random() < self.network.lost_acks:
-                    await self.loop.create_future()
-                if self.network.slow_acks:
-                    await asyncio.sleep(self.rng.uniform(0, self.network.slow_acks))
-                return placed
-        except TimeoutError:
-            raise AckLost from None
+        given_up = loop.later(timeout, _refuse, done, AckLost())
+        loop.later(self.network.delay(), work)
 
-    async def moved(self, places: Iterable[tuple[str, int]], timeout: float) -> None:
-        """Wait until a record is appended to one of the partitions."""
-        waiter: asyncio.Future[None] = self.loop.create_future()
+    def moved(self, waiter: asyncio.Future[None], places: Iterable[tuple[str, int]]) -> None:
+        """Resolve the waiter once a record is appended to one of the partitions."""
         for place in places:
             self._waiting.setdefault(place, []).append(waiter)
-        handle = self.loop.call_later(timeout, lambda: None if waiter.done() else waiter.set_result(None))
-        await waiter
-        handle.cancel()
-        await asyncio.sleep(self.network.delay())
 
     def group(self, name: str, topics: tuple[str, ...], session_s: float, rebalance_s: float) -> "Group":
         if name not in self.groups:
@@ -243,18 +247,34 @@ class Reader:
 
     def _ready(self) -> dict[TopicPartition, list[Record]]:
         batch = {}
+        lagging, now = self.broker.lagging, self.broker.loop.now
         for tp, position in self._positions.items():
-            if tp not in self._paused and (found := self.broker.log(tp.topic, tp.partition)[position : position + 100]):
-                batch[tp] = found
+            if tp in self._paused:
+                continue
+            log = self.broker.logs.get((tp.topic, tp.partition))
+            if log is None or position >= len(log):
+                continue
+            if lagging and lagging.get((tp.topic, tp.partition), 0.0) > now:
+                continue
+            batch[tp] = log[position : position + 100]
         return batch
 
     async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
-        if not self._ready():
-            places = [(tp.topic, tp.partition) for tp in self._positions]
-            # Only the first empty answer has to come in time; later ones would only wake the reader for nothing.
-            await self.broker.moved(places, 4.0 if self._idle else timeout_ms / 1000)
-            self._idle = True
+        """What is there, of some partitions before others: a fetch of several is answered by several brokers."""
         batch = self._ready()
+        if not batch:
+            waiter: asyncio.Future[None] = self.broker.loop.create_future()
+            self.broker.moved(waiter, [(tp.topic, tp.partition) for tp in self._positions])
+            if not self._idle:
+                # Only the first empty answer has to come in time; later ones would only wake the reader for nothing.
+                self.broker.loop.later(timeout_ms / 1000, _resolve, waiter, None)
+            self._idle = True
+            await waiter
+            batch = self._ready()
+        if len(batch) > 1:
+            places = list(batch)
+            self.broker.rng.shuffle(places)
+            batch = {tp: batch[tp] for tp in places}
         for tp, found in batch.items():
             self._positions[tp] += len(found)
         return batch
@@ -359,6 +379,16 @@ class Group:
             self.prepare()
 
 
-def _resolve(future: asyncio.Future[int], value: int) -> None:
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
     if not future.done():
         future.set_result(value)
+
+
+def _refuse(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _answer(future: asyncio.Future[Any], given_up: Handle, value: Any) -> None:
+    given_up.cancel()
+    _resolve(future, value)

@@ -18,7 +18,7 @@ from streams.consumer import SafeConsumer
 from streams.lease import Lease, Membership
 
 HEARTBEAT_S = 1.0
-COMMIT_S = 0.8
+COMMIT_S = 1.2
 
 
 class Message:
@@ -65,7 +65,7 @@ class SimConsumer(SafeConsumer):
         self._paused_partitions = set()
         self._settling = asyncio.Lock()
         self.frozen = False
-        self._moved = asyncio.Event()
+        self._moved, self.acks = asyncio.Event(), asyncio.Event()
 
     def assignment(self) -> set[TopicPartition]:
         return set(self._member.assigned)  # type: ignore[arg-type]
@@ -87,6 +87,7 @@ class SimConsumer(SafeConsumer):
     def ack(self, message: Any) -> bool:
         counted = super().ack(message)
         self._moved.set()
+        self.acks.set()
         return bool(counted)
 
     def assigned_anew(self, generation: int) -> None:
@@ -215,10 +216,12 @@ class Membership_:
 
     async def _commits(self) -> None:
         # Faust's timer knows nothing of assignments: it may fire at any moment of one.
-        await asyncio.sleep(self.broker.rng.uniform(0.0, COMMIT_S))
+        # Between two acknowledgements it finds nothing to do, so the simulation lets it sleep.
         while True:
+            await self.consumer.acks.wait()
+            await asyncio.sleep(self.broker.rng.uniform(0.0, COMMIT_S))
+            self.consumer.acks.clear()
             await self.commit()
-            await asyncio.sleep(COMMIT_S)
 
     async def commit(self) -> None:
         offsets = {}

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import Any
 
-from simulation.broker import AckLost, Broker, Unsent
+from simulation.broker import Broker, Unsent
 from simulation.virtual import Process, VirtualLoop
 
 from schemas.errors import LeaseLost
@@ -20,6 +21,19 @@ class Placed:
     timestamp: int
 
 
+Batch = list[tuple[Unsent, asyncio.Future[Placed]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One batch under way."""
+
+    place: tuple[str, int]
+    batch: Batch
+    sequence: int
+    incarnation: int
+
+
 class SimProducer:
     """Behaves as streams.producer.Producer: the lease is asked before every socket write."""
 
@@ -30,9 +44,8 @@ class SimProducer:
         self.lease, self.asked = lease, lease if leased else OpenEnded()
         self.lost = False
         self.incarnation = 0
-        self._queues: dict[tuple[str, int], list[tuple[Unsent, asyncio.Future[Placed]]]] = {}
-        self._busy: set[tuple[str, int]] = set()
-        self._draining: set[asyncio.Task[None]] = set()
+        self._queues: dict[tuple[str, int], Batch] = {}
+        self._emptied: asyncio.Future[None] | None = None
         self._sequence = 0
         self._held = 0
         self._replacing: asyncio.Task[None] | None = None
@@ -46,12 +59,14 @@ class SimProducer:
             raise LeaseLost("the producer is being replaced after its lease was lost")
         place = topic, partition or 0
         future: asyncio.Future[Placed] = self.loop.create_future()
-        self._queues.setdefault(place, []).append((Unsent(key, value, tuple(headers)), future))
-        if place not in self._busy:
-            self._busy.add(place)
-            task = self.loop.create_task(self._drain(place))
-            self._draining.add(task)
-            task.add_done_callback(self._draining.discard)
+        unsent = Unsent(key, value, tuple(headers))
+        waiting = self._queues.get(place)
+        if waiting is None:
+            # Whoever sends at the same moment is in the same batch.
+            self._queues[place] = []
+            self.loop.call_soon(self._begin, place, [(unsent, future)])
+        else:
+            waiting.append((unsent, future))
         return future
 
     async def emit(self, topic: str, event: Any, *, key: str | None = None, partition: int | None = None) -> Any:
@@ -70,10 +85,11 @@ class SimProducer:
 
     async def flush(self, timeout_s: float) -> None:
         """Wait for what was handed over, at most so long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                while self._busy:
-                    await asyncio.wait(list(self._draining))
+        if self._queues:
+            self._emptied = self.loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._emptied
 
     def _replace(self) -> None:
         if self._replacing is None or self._replacing.done():
@@ -84,40 +100,58 @@ class SimProducer:
         self.incarnation += 1
         self.lost = False
 
-    async def _drain(self, place: tuple[str, int]) -> None:
-        try:
-            while batch := self._queues.pop(place, None):
-                await self._deliver(place, batch)
-        finally:
-            self._busy.discard(place)
-
-    async def _deliver(self, place: tuple[str, int], batch: list[tuple[Unsent, asyncio.Future[Placed]]]) -> None:
+    def _begin(self, place: tuple[str, int], batch: Batch) -> None:
+        """The next batch of a partition; `_queues` holds what comes while one is under way."""
+        batch += self._queues[place]
+        self._queues[place] = []
         self._sequence += 1
-        sequence, incarnation = self._sequence, self.incarnation
-        while True:
-            while not self._gone(incarnation) and not self.asked.valid():
-                self._held += 1
-                if not await self.asked.settled():
-                    self.lost = True
-                self._held -= 1
-            if self._gone(incarnation):
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(LeaseLost("the partitions may belong to another worker now"))
-                        future.exception()
-                return
-            try:
-                first, stamp = await self.broker.produce(
-                    f"{self.process.name}/{incarnation}/{id(self)}", sequence, *place, [unsent for unsent, _ in batch],
-                    self.process.name, self.lease._expires, REQUEST_TIMEOUT_S,
-                )  # fmt: skip
-            except AckLost:
-                await asyncio.sleep(0.1)
-                continue
-            for index, (_, future) in enumerate(batch):
-                if not future.done():
-                    future.set_result(Placed(first + index, stamp))
-            return
+        self._send(Sending(place, batch, self._sequence, self.incarnation))
 
-    def _gone(self, incarnation: int) -> bool:
-        return self.lost or incarnation != self.incarnation
+    def _send(self, sending: "Sending") -> None:
+        """The lease is asked at every try, before the socket write."""
+        if self._gone(sending):
+            self._drop(sending)
+        elif self.asked.valid():
+            done: asyncio.Future[tuple[int, int]] = self.loop.create_future()
+            done.add_done_callback(functools.partial(self._told, sending))
+            self.broker.produce(
+                done, f"{self.process.name}/{sending.incarnation}/{id(self)}", sending.sequence, *sending.place,
+                [unsent for unsent, _ in sending.batch], self.process.name, self.lease._expires, REQUEST_TIMEOUT_S,
+            )  # fmt: skip
+        else:
+            self.loop.create_task(self._hold(sending))
+
+    async def _hold(self, sending: "Sending") -> None:
+        self._held += 1
+        if not await self.asked.settled():
+            self.lost = True
+        self._held -= 1
+        self._send(sending)
+
+    def _told(self, sending: "Sending", done: asyncio.Future[tuple[int, int]]) -> None:
+        if done.exception() is not None:
+            self.loop.call_later(0.1, self._send, sending)
+            return
+        first, stamp = done.result()
+        for index, (_, future) in enumerate(sending.batch):
+            if not future.done():
+                future.set_result(Placed(first + index, stamp))
+        self._next(sending.place)
+
+    def _drop(self, sending: "Sending") -> None:
+        for _, future in sending.batch:
+            if not future.done():
+                future.set_exception(LeaseLost("the partitions may belong to another worker now"))
+                future.exception()
+        self._next(sending.place)
+
+    def _next(self, place: tuple[str, int]) -> None:
+        if self._queues[place]:
+            self._begin(place, [])
+            return
+        del self._queues[place]
+        if not self._queues and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _gone(self, sending: "Sending") -> bool:
+        return self.lost or sending.incarnation != self.incarnation

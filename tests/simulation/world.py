@@ -1,6 +1,7 @@
 """A world from a seed: workers, users, providers and faults in virtual time, then healing, then quiescence."""
 
 import asyncio
+import logging
 import random
 from dataclasses import dataclass, field
 from functools import cache
@@ -64,8 +65,8 @@ class World:
     ill_until: float = 0.0
 
     def __post_init__(self) -> None:
-        self.loop = VirtualLoop()
         self.rng = random.Random(self.seed)
+        self.loop = VirtualLoop(random.Random(self.rng.getrandbits(64)))
         self.broker = Broker(self.loop, random.Random(self.rng.getrandbits(64)), PARTITIONS)
         self.providers = Providers(self.loop, random.Random(self.rng.getrandbits(64)))
         self.topics = TOPICS
@@ -116,7 +117,7 @@ class World:
 
     def publish(self, number: int, request_id: str, partition: int, *, broken: bool = False) -> None:
         body: Any = {"messages": [{"role": "user", "content": f"say {number}"}]}
-        body["routing"] = {"tenant": f"t{number % 2}", "request_id": request_id, "deadline_ms": DEADLINE_MS}
+        body["routing"] = {"tenant": f"t{number % 2}", "request_id": request_id, "deadline_ms": DEADLINE_MS, "task": "conversation"}
         value = b"{broken" if broken else orjson.dumps(body)
         headers = (("request-id", request_id.encode()),) if broken else ()
         offset = self.broker.append("llm.requests", partition, [Unsent(request_id.encode(), value, headers)])
@@ -181,15 +182,14 @@ class World:
     def run(self) -> list[str]:
         """The violations found, one sentence each."""
         before = structlog.get_config()
-        structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[lambda *_: ""])
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
         try:
-            self.loop.run_until_complete(self._live())
+            self.loop.run(self._live())
             return [*self.problems, *violations(self)]
         finally:
             structlog.configure(**before)
             for worker in self.workers.values():
                 worker.process.dead = True
-            self.loop.close()
 
 
 def simulate(seed: int, defect: str | None = None) -> tuple[World, list[str]]:

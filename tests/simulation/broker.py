@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 from simulation.virtual import Handle, VirtualLoop
@@ -25,8 +25,7 @@ class AckLost(Exception):
     """The answer did not come in time; the record may have been appended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """`number`: its place among all appends of the world. `writer`: process; `lease_end`: when that one's lease ended,
     as it stood when the bytes were sent; `sent_at`: virtual seconds."""
 
@@ -188,10 +187,11 @@ class Reader:
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self._positions: dict[TopicPartition, int] = {}
+        self.positions: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self._client = self
         self._idle = False
+        self._waiter: asyncio.Future[None] | None = None
 
     async def topics(self) -> set[str]:
         return {topic for topic, _ in self.broker.logs}
@@ -203,21 +203,21 @@ class Reader:
         return {partition for name, partition in self.broker.logs if name == topic}
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        self._positions = dict.fromkeys(partitions, 0)
+        self.positions = dict.fromkeys(partitions, 0)
         self._paused, self._idle = set(), False
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._positions[partition] = offset
+        self.positions[partition] = offset
 
     async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
         for partition in partitions:
-            self._positions[partition] = 0
+            self.positions[partition] = 0
 
     def pause(self, partition: TopicPartition) -> None:
         self._paused.add(partition)
 
     async def position(self, partition: TopicPartition) -> int:
-        return self._positions[partition]
+        return self.positions[partition]
 
     async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         wanted = list(partitions)
@@ -240,15 +240,20 @@ class Reader:
         return found
 
     async def getone(self, partition: TopicPartition) -> Record:
-        position = self._positions[partition]
+        position = self.positions[partition]
         record: Record = await self.broker.call(lambda: self.broker.log(partition.topic, partition.partition)[position])
-        self._positions[partition] = position + 1
+        self.positions[partition] = position + 1
         return record
+
+    def wake(self) -> None:
+        """Answer a fetch that waits, if one does."""
+        if self._waiter is not None:
+            _resolve(self._waiter, None)
 
     def _ready(self) -> dict[TopicPartition, list[Record]]:
         batch = {}
         lagging, now = self.broker.lagging, self.broker.loop.now
-        for tp, position in self._positions.items():
+        for tp, position in self.positions.items():
             if tp in self._paused:
                 continue
             log = self.broker.logs.get((tp.topic, tp.partition))
@@ -263,8 +268,8 @@ class Reader:
         """What is there, of some partitions before others: a fetch of several is answered by several brokers."""
         batch = self._ready()
         if not batch:
-            waiter: asyncio.Future[None] = self.broker.loop.create_future()
-            self.broker.moved(waiter, [(tp.topic, tp.partition) for tp in self._positions])
+            waiter = self._waiter = self.broker.loop.create_future()
+            self.broker.moved(waiter, [(tp.topic, tp.partition) for tp in self.positions])
             if not self._idle:
                 # Only the first empty answer has to come in time; later ones would only wake the reader for nothing.
                 self.broker.loop.later(timeout_ms / 1000, _resolve, waiter, None)
@@ -276,7 +281,7 @@ class Reader:
             self.broker.rng.shuffle(places)
             batch = {tp: batch[tp] for tp in places}
         for tp, found in batch.items():
-            self._positions[tp] += len(found)
+            self.positions[tp] += len(found)
         return batch
 
 

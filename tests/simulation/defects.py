@@ -7,10 +7,10 @@ commit-before-answer     0     lost
 answer-before-costs      0     order
 generation-for-epoch     82    state
 no-recall                0     twice
-commit-past-in-flight    1     lost
+commit-past-in-flight    0     lost
 cursor-before-snapshots  6     state
-no-reservation-expiry    1     reserved
-run-from-memory          1     run
+no-reservation-expiry    0     reserved
+run-from-memory          5     run
 missed-generation        24    state
 
 ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash: no seed found it yet.
@@ -149,10 +149,11 @@ FOUND_BY: dict[str, tuple[int, str]] = {
     "answer-before-costs": (0, "order"),
     "generation-for-epoch": (82, "state"),
     "no-recall": (0, "twice"),
-    "commit-past-in-flight": (1, "lost"),
+    "commit-past-in-flight": (0, "lost"),
+    "ack-of-older-generation": (0, "lost"),
     "cursor-before-snapshots": (6, "state"),
-    "no-reservation-expiry": (1, "reserved"),
-    "run-from-memory": (1, "run"),
+    "no-reservation-expiry": (0, "reserved"),
+    "run-from-memory": (5, "run"),
     "missed-generation": (24, "state"),
 }
 """Name -> the seed that finds it, and how the sentence of its promise begins."""

@@ -1,26 +1,33 @@
 """Faults drawn from the seed. Every one has ended when the world heals."""
 
+from collections.abc import Callable
 from typing import Any
 
 
 def plan_faults(world: Any) -> None:
-    """Set the timers of one to five faults within the busy time."""
+    """Set the timers of one to five faults within the busy time; a crash may follow upon any of them."""
     rng = world.rng
     for _ in range(rng.randrange(1, 6)):
-        at = rng.uniform(1.5, 14.0)
-        fault = rng.choice((_kill, _kill, _freeze, _freeze, _scale, _slow, _lost, _pause, _clock, _outage, _reset))
-        world.loop.later(at, fault, world)
+        at, (fault,) = rng.uniform(1.5, 14.0), rng.choices(NAMES, WEIGHTS)
+        world.loop.later(at, strike, world, fault)
+        if rng.random() < 0.25:
+            world.loop.later(at + rng.uniform(0.1, 3.0), strike, world, "crash")
+
+
+def strike(world: Any, name: str) -> None:
+    """One fault now. One that finds no worker to hit does not count."""
+    FAULTS[name][0](world)
 
 
 def _slot(world: Any) -> int | None:
     return world.rng.choice(sorted(world.workers)) if world.workers else None
 
 
-def _kill(world: Any) -> None:
+def _crash(world: Any) -> None:
     slot = _slot(world)
     if slot is not None:
         seconds = world.rng.uniform(0.5, 8.0)
-        world.fault(f"kill -9 {world.workers[slot].name}", seconds)
+        world.fault("crash", f"kill -9 {world.workers[slot].name}", seconds)
         world.kill(slot, restart_after=seconds)
 
 
@@ -29,7 +36,7 @@ def _freeze(world: Any) -> None:
     if slot is None:
         return
     worker, seconds = world.workers[slot], world.rng.choice((1.0, 4.0, 7.0, 11.0)) * world.rng.uniform(0.8, 1.2)
-    world.fault(f"freeze {worker.name} for {seconds:.1f} s", seconds)
+    world.fault("freeze", f"freeze {worker.name} for {seconds:.1f} s", seconds)
     world.loop.freeze(worker.process)
     world.loop.later(seconds, _thaw, world, worker)
 
@@ -39,55 +46,111 @@ def _thaw(world: Any, worker: Any) -> None:
     world.loop.thaw(worker.process)
 
 
+def _late(world: Any) -> None:
+    """A machine that is overloaded: every timer of one process comes late."""
+    slot = _slot(world)
+    if slot is None:
+        return
+    process, seconds, late = world.workers[slot].process, world.rng.uniform(2.0, 8.0), world.rng.uniform(0.2, 2.5)
+    world.fault("late wake-ups", f"{process.name} wakes up to {late:.2f} s late", seconds + late)
+    process.late_s = late
+    world.loop.later(seconds, setattr, process, "late_s", 0.0)
+
+
+def _duplicate(world: Any) -> None:
+    """Records are delivered again within an assignment, as after a fetch that Faust drops."""
+    slot = _slot(world)
+    if slot is not None and (members := world.workers[slot].members):
+        member = world.rng.choice(members)
+        world.fault("duplicate deliveries", f"{member.name} reads again from an earlier offset", 0.0)
+        member.read_again()
+
+
+def _reorder(world: Any) -> None:
+    """One partition is read late, so that what was written after it elsewhere is read before."""
+    kind = world.rng.choice(("requests", "responses", "attempts", "costs", "transitions", "state", "control"))
+    seconds, partition = world.rng.uniform(0.5, 5.0), world.rng.randrange(world.topics.partitions)
+    partition = 0 if kind == "control" else partition
+    world.fault("reordered partitions", f"{kind}-{partition} is read {seconds:.1f} s late", seconds)
+    world.broker.lag(world.topics.name(kind), partition, seconds)
+
+
+def _rebalance(world: Any) -> None:
+    name = world.rng.choice(sorted(world.broker.groups) or [""])
+    if name:
+        world.fault("rebalance", f"the group {name} rebalances", 1.0)
+        world.broker.groups[name].prepare()
+
+
 def _scale(world: Any) -> None:
     """One worker more, which is killed again a while later."""
     slot, seconds = max(world.workers, default=0) + 10, world.rng.uniform(2.0, 10.0)
-    world.fault("scale up", seconds)
+    world.fault("scaling", "scale up", seconds)
     world.start_worker(slot)
     world.loop.later(seconds, world.kill, slot, None)
 
 
 def _slow(world: Any) -> None:
     late, seconds = world.rng.uniform(0.05, 1.2), world.rng.uniform(2.0, 8.0)
-    world.fault(f"acknowledgements late by up to {late:.2f} s", seconds)
+    world.fault("slow acknowledgements", f"acknowledgements late by up to {late:.2f} s", seconds)
     world.broker.network.slow_acks = late
-    world.loop.later(seconds, _ended, world, "slow_acks")
+    world.loop.later(seconds, setattr, world.broker.network, "slow_acks", 0.0)
 
 
 def _lost(world: Any) -> None:
     seconds = world.rng.uniform(2.0, 8.0)
-    world.fault("acknowledgements lost", seconds)
+    world.fault("lost acknowledgements", "acknowledgements lost", seconds)
     world.broker.network.lost_acks = world.rng.uniform(0.05, 0.4)
-    world.loop.later(seconds, _ended, world, "lost_acks")
-
-
-def _ended(world: Any, name: str) -> None:
-    setattr(world.broker.network, name, 0.0)
+    world.loop.later(seconds, setattr, world.broker.network, "lost_acks", 0.0)
 
 
 def _pause(world: Any) -> None:
     seconds = world.rng.uniform(0.5, 5.0)
-    world.fault(f"broker paused for {seconds:.1f} s", seconds)
+    world.fault("broker pause", f"broker paused for {seconds:.1f} s", seconds)
     world.broker.paused_until = max(world.broker.paused_until, world.loop.time() + seconds)
 
 
 def _clock(world: Any) -> None:
-    topic = world.rng.choice(("requests", "responses", "decisions", "attempts", "costs", "transitions"))
-    by_ms = world.rng.randrange(-400, 400)
-    world.fault(f"clock of {topic} off by {by_ms} ms", 0.0)
-    world.broker.step_clock(world.topics.name(topic), world.rng.randrange(world.topics.partitions), by_ms)
+    """A partition's leader moves to a machine whose clock differs, or a worker's own clock steps."""
+    rng, by_ms, slot = world.rng, world.rng.randrange(-400, 400), _slot(world)
+    if slot is not None and rng.random() < 0.4:
+        world.fault("clock offset", f"clock of {world.workers[slot].name} off by {by_ms} ms", 0.0)
+        world.workers[slot].clock.error = by_ms * 1000
+        return
+    topic = rng.choice(("requests", "responses", "decisions", "attempts", "costs", "transitions"))
+    world.fault("clock offset", f"clock of {topic} off by {by_ms} ms", 0.0)
+    world.broker.step_clock(world.topics.name(topic), rng.randrange(world.topics.partitions), by_ms)
 
 
 def _outage(world: Any) -> None:
     deployment, seconds = world.rng.choice(("d1", "d2", "d3")), world.rng.uniform(3.0, 10.0)
-    world.fault(f"outage of {deployment}", seconds)
+    world.fault("provider outage", f"outage of {deployment}", seconds)
     world.providers.down[deployment] = world.loop.time() + seconds
 
 
 def _reset(world: Any) -> None:
     """Every worker dies and the groups' generations begin again at 1, as after an idle week."""
-    world.fault("all workers die, groups forgotten", 3.0)
+    world.fault("forgotten groups", "all workers die, groups forgotten", 3.0)
     for slot in sorted(world.workers):
         world.kill(slot, restart_after=world.rng.uniform(1.0, 3.0))
     for group in world.broker.groups.values():
         group.reset()
+
+
+FAULTS: dict[str, tuple[Callable[[Any], None], int]] = {
+    "crash": (_crash, 2),
+    "freeze": (_freeze, 2),
+    "late wake-ups": (_late, 1),
+    "duplicate deliveries": (_duplicate, 1),
+    "reordered partitions": (_reorder, 1),
+    "rebalance": (_rebalance, 1),
+    "scaling": (_scale, 1),
+    "slow acknowledgements": (_slow, 1),
+    "lost acknowledgements": (_lost, 1),
+    "broker pause": (_pause, 1),
+    "clock offset": (_clock, 1),
+    "provider outage": (_outage, 1),
+    "forgotten groups": (_reset, 1),
+}
+"""Name -> what it does, and how often it is drawn compared with the others."""
+NAMES, WEIGHTS = list(FAULTS), [weight for _, weight in FAULTS.values()]

@@ -174,13 +174,23 @@ class Membership_:
             await self.handle(event)
 
     async def _fetch(self) -> None:
-        await asyncio.sleep(self.broker.rng.uniform(0.0, 0.2))
+        rng = self.broker.rng
+        await asyncio.sleep(rng.uniform(0.0, 0.2 if rng.random() < 0.8 else 3.0))
         while True:
             for records in (await self.reader.getmany(timeout_ms=5_000)).values():
                 for record in records:
                     message = Message(record, self.generation)
                     self.consumer._unacked_messages.add(message)
                     self.queue.put_nowait(Event(message, self.consumer))
+
+    def read_again(self) -> None:
+        """Positions go back to somewhere between where this assignment began and where they are."""
+        if self.fetching is None or self.fetching.done():
+            return
+        for tp, position in list(self.reader.positions.items()):
+            start = min(position, self.consumer._read_offset[TP(tp.topic, tp.partition)] or 0)
+            self.reader.seek(tp, self.broker.rng.randint(start, position))
+        self.reader.wake()
 
     async def seek(self, moved: dict[TP, int]) -> None:
         for tp, offset in moved.items():

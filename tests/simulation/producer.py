@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import functools
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from simulation.broker import Broker, Unsent
 from simulation.virtual import Process, VirtualLoop
@@ -15,8 +14,7 @@ from streams.lease import Lease, OpenEnded
 REQUEST_TIMEOUT_S = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     offset: int
     timestamp: int
 
@@ -24,8 +22,7 @@ class Placed:
 Batch = list[tuple[Unsent, asyncio.Future[Placed]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(NamedTuple):
     """One batch under way."""
 
     place: tuple[str, int]

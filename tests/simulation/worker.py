@@ -42,10 +42,10 @@ class Clock:
     """Broker time as a worker estimates it, off by `error` microseconds."""
 
     def __init__(self, broker: Broker, error: int) -> None:
-        self._broker, self._error = broker, error
+        self._broker, self.error = broker, error
 
     def now(self) -> int:
-        return self._broker.now_ms() * 1000 + self._error
+        return self._broker.now_ms() * 1000 + self.error
 
 
 class Calls:
@@ -75,13 +75,15 @@ class Worker:
         self.codec: Any = codec
         self.name, self.loop, self.broker, self.topics, self.providers = name, loop, broker, topics, providers
         self.rng, self.parts, self.trace = rng, parts, trace
+        self.clock = Clock(broker, rng.randrange(-30_000, 30_000))
         self.process = Process(name)
         self.fail = lambda error: fail(self, error)
         self.projector: SimProjector | None = None
+        self.members: list[Membership_] = []
         loop.inside(self.process, self._main())
 
     async def _main(self) -> None:
-        self.clock, self.live = Clock(self.broker, self.rng.randrange(-30_000, 30_000)), Live()
+        self.live = Live()
         self.control, self.view = ControlLog(), StateView()
         reader: Any = Reader(self.broker)
         state = StateReader(self.view, reader, self.topics.name("state"), self.codec)
@@ -119,6 +121,7 @@ class Worker:
             handle=handle, fail=self.fail, consumer=self.parts.get("consumer", SimConsumer), trace=self.trace,
         )  # fmt: skip
         self._background(member.run())
+        self.members.append(member)
         return member
 
     def _producer(self, lease: Lease) -> Any:
@@ -191,7 +194,7 @@ class Worker:
     async def _probes(self, projector: SimProjector, producer: Any) -> None:
         schedule = ProbeSchedule()
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.0)
             for owned in [owned for owned in projector.owned.values() if owned.kind == "attempts"]:
                 configuration = owned.projection.inforce.configuration
                 for subject in owned.projection.subjects("circuit"):

@@ -54,7 +54,7 @@ def _configuration() -> ConfigurationApplied:
 
 @dataclass
 class World:
-    """Everything of one seed. `problems`: errors that no worker may raise."""
+    """Everything of one seed. `problems`: errors that no worker may raise; `faults`: the kinds that struck."""
 
     seed: int
     defect: str | None
@@ -78,9 +78,9 @@ class World:
     def say(self, text: str) -> None:
         self.trace.append(f"{self.loop.time():8.3f} {text}")
 
-    def fault(self, text: str, seconds: float) -> None:
+    def fault(self, kind: str, text: str, seconds: float) -> None:
         """`seconds`: how long it lasts at most."""
-        self.faults.append(text)
+        self.faults.append(kind)
         self.ill_until = max(self.ill_until, self.loop.time() + seconds)
         self.say(f"FAULT {text}")
 

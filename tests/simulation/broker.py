@@ -13,6 +13,10 @@ BASE_MS = 1_790_001_800_000
 """Start of the world in broker time: half past an hour, so that no budget period ends within a run."""
 
 
+FETCHED = 100
+"""Records of one partition in one fetch, at most."""
+
+
 class MemberGone(Exception):
     """The coordinator does not know the member, or not in this generation."""
 
@@ -69,7 +73,8 @@ class Broker:
     def __init__(self, loop: VirtualLoop, rng: random.Random, partitions: int) -> None:
         self.loop, self.rng, self.partitions = loop, rng, partitions
         self.network = Network(rng)
-        self.logs: dict[tuple[str, int], list[Record]] = {}
+        # By offset; None is where compaction left a hole.
+        self.logs: dict[tuple[str, int], list[Record | None]] = {}
         self.groups: dict[str, Group] = {}
         self.appended = 0
         self.paused_until = 0.0
@@ -77,14 +82,24 @@ class Broker:
         # Partition -> virtual seconds until which nothing of it is fetched.
         self.lagging: dict[tuple[str, int], float] = {}
         self._clock_offsets: dict[tuple[str, int], int] = {}
-        self._seen: dict[tuple[str, str, int], dict[int, int]] = {}
+        self._seen: dict[tuple[str, str, int], dict[int, tuple[int, int]]] = {}
         self._waiting: dict[tuple[str, int], list[asyncio.Future[None]]] = {}
 
-    def log(self, topic: str, partition: int) -> list[Record]:
+    def log(self, topic: str, partition: int) -> list[Record | None]:
         log = self.logs.get((topic, partition))
         if log is None:
             log = self.logs[topic, partition] = []
         return log
+
+    def compact(self, topic: str, partition: int) -> None:
+        """Of every key only the record written last stays, at its offset."""
+        log, kept = self.log(topic, partition), set()
+        for offset in range(len(log) - 1, -1, -1):
+            record = log[offset]
+            if record is not None and record.key in kept:
+                log[offset] = None
+            elif record is not None:
+                kept.add(record.key)
 
     def lag(self, topic: str, partition: int, seconds: float) -> None:
         """Fetches of the partition come back empty for so long."""
@@ -106,6 +121,9 @@ class Broker:
         """The partition's leader moved to a machine whose clock differs."""
         self._clock_offsets[topic, partition] = by_ms
 
+    def _stamp(self, topic: str, partition: int) -> int:
+        return self.now_ms() + self._clock_offsets.get((topic, partition), 0)
+
     def append(
         self, topic: str, partition: int, records: Iterable[Unsent], writer: str = "user", lease_end: float = 1e18,
         sent_at: float = 0.0,
@@ -113,7 +131,7 @@ class Broker:
         """Returns the offset of the first."""
         log = self.log(topic, partition)
         first = len(log)
-        stamp = self.now_ms() + self._clock_offsets.get((topic, partition), 0)
+        stamp = self._stamp(topic, partition)
         for record in records:
             self.appended += 1
             log.append(
@@ -161,12 +179,11 @@ class Broker:
                 return
             known = self._seen.setdefault((producer, topic, partition), {})
             if sequence not in known:
-                known[sequence] = self.append(topic, partition, records, writer, lease_end, sent_at)
-            first = known[sequence]
+                first = self.append(topic, partition, records, writer, lease_end, sent_at)
+                known[sequence] = first, self._stamp(topic, partition)
             if self.rng.random() >= self.network.lost_acks:
                 slow = self.network.slow_acks and self.rng.uniform(0, self.network.slow_acks)
-                placed = first, self.log(topic, partition)[first].timestamp
-                loop.later(self.network.delay() + slow, _answer, done, given_up, placed)
+                loop.later(self.network.delay() + slow, _answer, done, given_up, known[sequence])
 
         given_up = loop.later(timeout, _refuse, done, AckLost())
         loop.later(self.network.delay(), work)
@@ -232,7 +249,7 @@ class Reader:
     async def offsets_for_times(self, since: dict[TopicPartition, int]) -> dict[TopicPartition, Record | None]:
         def work() -> dict[TopicPartition, Record | None]:
             return {
-                tp: next((r for r in self.broker.log(tp.topic, tp.partition) if r.timestamp >= at), None)
+                tp: next((r for r in self.broker.log(tp.topic, tp.partition) if r is not None and r.timestamp >= at), None)
                 for tp, at in since.items()
             }
 
@@ -261,7 +278,12 @@ class Reader:
                 continue
             if lagging and lagging.get((tp.topic, tp.partition), 0.0) > now:
                 continue
-            batch[tp] = log[position : position + 100]
+            found = [record for record in log[position : position + FETCHED] if record is not None]
+            if found or position + FETCHED < len(log):
+                batch[tp] = found
+            else:
+                # Holes alone at the end: a fetch moves over them without an answer.
+                self.positions[tp] = len(log)
         return batch
 
     async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
@@ -280,8 +302,9 @@ class Reader:
             places = list(batch)
             self.broker.rng.shuffle(places)
             batch = {tp: batch[tp] for tp in places}
-        for tp, found in batch.items():
-            self.positions[tp] += len(found)
+        for tp in batch:
+            end = len(self.broker.log(tp.topic, tp.partition))
+            self.positions[tp] = min(self.positions[tp] + FETCHED, end)
         return batch
 
 

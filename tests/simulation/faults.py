@@ -137,6 +137,13 @@ def _reset(world: Any) -> None:
         group.reset()
 
 
+def _compact(world: Any) -> None:
+    """The cleaner runs: of every key of the state the record written last is left."""
+    world.fault("compaction", "the state is compacted", 0.0)
+    for partition in range(world.topics.partitions):
+        world.broker.compact(world.topics.name("state"), partition)
+
+
 FAULTS: dict[str, tuple[Callable[[Any], None], int]] = {
     "crash": (_crash, 2),
     "freeze": (_freeze, 2),
@@ -151,6 +158,7 @@ FAULTS: dict[str, tuple[Callable[[Any], None], int]] = {
     "clock offset": (_clock, 1),
     "provider outage": (_outage, 1),
     "forgotten groups": (_reset, 1),
+    "compaction": (_compact, 1),
 }
 """Name -> what it does, and how often it is drawn compared with the others."""
 NAMES, WEIGHTS = list(FAULTS), [weight for _, weight in FAULTS.values()]

@@ -51,6 +51,7 @@ class Logs:
                 for (topic, _), log in sorted(world.broker.logs.items())
                 if topic == world.topics.name(kind)
                 for record in log
+                if record is not None
             ]
         self.answers = sorted(self._answers(), key=lambda told: told.record.number)
         self.by_source: dict[str, list[Told]] = defaultdict(list)

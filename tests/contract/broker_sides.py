@@ -282,7 +282,10 @@ class KafkaMember:
     async def committed(self) -> dict[Place, int]:
         told = await self._send(OffsetFetchRequest(self._group, [(self._topic, list(range(PARTITIONS)))]))
         return {
-            (topic, partition): offset for topic, found in told.topics for partition, offset, _, _ in found if offset >= 0
+            (topic, partition): offset
+            for topic, found in told.topics
+            for partition, offset, _, _ in found
+            if offset >= 0
         }
 
     async def leave(self) -> None:

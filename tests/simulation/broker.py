@@ -249,7 +249,9 @@ class Reader:
     async def offsets_for_times(self, since: dict[TopicPartition, int]) -> dict[TopicPartition, Record | None]:
         def work() -> dict[TopicPartition, Record | None]:
             return {
-                tp: next((r for r in self.broker.log(tp.topic, tp.partition) if r is not None and r.timestamp >= at), None)
+                tp: next(
+                    (r for r in self.broker.log(tp.topic, tp.partition) if r is not None and r.timestamp >= at), None
+                )
                 for tp, at in since.items()
             }
 

@@ -40,7 +40,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; as many as there are cores if absent")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="processes; as many as there are cores if absent"
+    )
     parser.add_argument("--defect", choices=sorted(DEFECTS))
     parser.add_argument("--keep-going", action="store_true", help="do not stop at the first failing seed")
     parser.add_argument("--trace", action="store_true", help="print every trace")

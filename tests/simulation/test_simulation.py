@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from simulation import defects
 from simulation.defects import DEFECTS, FOUND_BY
+from simulation.faults import FAULTS
 
 CLEAN = range(40)
 REGRESSIONS = (24, 82, 155, 210, 241)
@@ -32,10 +33,24 @@ def broken() -> dict[str, dict[str, Any]]:
     return _worlds(*(f"{name}:{seed}" for name, (seed, _) in FOUND_BY.items()))
 
 
-def test_no_promise_is_broken() -> None:
-    seeds = sorted({*CLEAN, *REGRESSIONS})
-    for name, world in _worlds(*(f"none:{seed}" for seed in seeds)).items():
+@pytest.fixture(scope="module")
+def clean() -> dict[str, dict[str, Any]]:
+    """Worlds of the product as it is."""
+    return _worlds(*(f"none:{seed}" for seed in sorted({*CLEAN, *REGRESSIONS})))
+
+
+def test_no_promise_is_broken(clean: dict[str, dict[str, Any]]) -> None:
+    for name, world in clean.items():
         assert not world["found"], "\n".join([*world["trace"], name, *world["found"]])
+
+
+def test_every_fault_strikes(clean: dict[str, dict[str, Any]]) -> None:
+    assert {kind for world in clean.values() for kind in world["faults"]} == FAULTS.keys()
+
+
+def test_every_defect_is_found_within_a_thousand_seeds() -> None:
+    assert len(FOUND_BY) >= 10
+    assert all(seed < 1000 for seed, _ in FOUND_BY.values())
 
 
 @pytest.mark.parametrize("defect", sorted(FOUND_BY))

@@ -117,7 +117,12 @@ class World:
 
     def publish(self, number: int, request_id: str, partition: int, *, broken: bool = False) -> None:
         body: Any = {"messages": [{"role": "user", "content": f"say {number}"}]}
-        body["routing"] = {"tenant": f"t{number % 2}", "request_id": request_id, "deadline_ms": DEADLINE_MS, "task": "conversation"}
+        body["routing"] = {
+            "tenant": f"t{number % 2}",
+            "request_id": request_id,
+            "deadline_ms": DEADLINE_MS,
+            "task": "conversation",
+        }
         value = b"{broken" if broken else orjson.dumps(body)
         headers = (("request-id", request_id.encode()),) if broken else ()
         offset = self.broker.append("llm.requests", partition, [Unsent(request_id.encode(), value, headers)])

@@ -2,15 +2,15 @@
 
 The first seed known to find each, and the promise that is its own:
 
-no-lease                 5     lease
-commit-before-answer     0     lost
+no-lease                 29    lease
+commit-before-answer     3     lost
 answer-before-costs      0     order
 generation-for-epoch     82    state
-no-recall                0     twice
-commit-past-in-flight    0     lost
-cursor-before-snapshots  6     state
-no-reservation-expiry    0     reserved
-run-from-memory          5     run
+no-recall                1     twice
+commit-past-in-flight    3     lost
+cursor-before-snapshots  28    state
+no-reservation-expiry    3     reserved
+run-from-memory          21    run
 missed-generation        24    state
 
 ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash: no seed found it yet.
@@ -144,16 +144,16 @@ DEFECTS: dict[str, dict[str, Any]] = {
 """Name -> parts of a worker's assembly that differ."""
 
 FOUND_BY: dict[str, tuple[int, str]] = {
-    "no-lease": (5, "lease"),
-    "commit-before-answer": (0, "lost"),
+    "no-lease": (29, "lease"),
+    "commit-before-answer": (3, "lost"),
     "answer-before-costs": (0, "order"),
     "generation-for-epoch": (82, "state"),
-    "no-recall": (0, "twice"),
-    "commit-past-in-flight": (0, "lost"),
+    "no-recall": (1, "twice"),
+    "commit-past-in-flight": (3, "lost"),
     "ack-of-older-generation": (0, "lost"),
-    "cursor-before-snapshots": (6, "state"),
-    "no-reservation-expiry": (0, "reserved"),
-    "run-from-memory": (5, "run"),
+    "cursor-before-snapshots": (28, "state"),
+    "no-reservation-expiry": (3, "reserved"),
+    "run-from-memory": (21, "run"),
     "missed-generation": (24, "state"),
 }
 """Name -> the seed that finds it, and how the sentence of its promise begins."""

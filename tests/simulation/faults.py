@@ -10,8 +10,8 @@ def plan_faults(world: Any) -> None:
     for _ in range(rng.randrange(1, 6)):
         at, (fault,) = rng.uniform(1.5, 14.0), rng.choices(NAMES, WEIGHTS)
         world.loop.later(at, strike, world, fault)
-        if rng.random() < 0.25:
-            world.loop.later(at + rng.uniform(0.1, 3.0), strike, world, "crash")
+        if rng.random() < 0.35:
+            world.loop.later(at + rng.uniform(0.1, 6.0), strike, world, "crash")
 
 
 def strike(world: Any, name: str) -> None:
@@ -128,6 +128,13 @@ def _outage(world: Any) -> None:
     world.providers.down[deployment] = world.loop.time() + seconds
 
 
+def _slow_provider(world: Any) -> None:
+    """Every call takes seconds: many are under way when something else strikes."""
+    seconds = world.rng.uniform(3.0, 10.0)
+    world.fault("slow provider", "providers answer after seconds", seconds)
+    world.providers.slow_until = max(world.providers.slow_until, world.loop.time() + seconds)
+
+
 def _reset(world: Any) -> None:
     """Every worker dies and the groups' generations begin again at 1, as after an idle week."""
     world.fault("forgotten groups", "all workers die, groups forgotten", 3.0)
@@ -150,14 +157,15 @@ FAULTS: dict[str, tuple[Callable[[Any], None], int]] = {
     "late wake-ups": (_late, 1),
     "duplicate deliveries": (_duplicate, 1),
     "reordered partitions": (_reorder, 1),
-    "rebalance": (_rebalance, 1),
+    "rebalance": (_rebalance, 2),
     "scaling": (_scale, 1),
     "slow acknowledgements": (_slow, 1),
     "lost acknowledgements": (_lost, 1),
     "broker pause": (_pause, 1),
     "clock offset": (_clock, 1),
     "provider outage": (_outage, 1),
-    "forgotten groups": (_reset, 1),
+    "slow provider": (_slow_provider, 2),
+    "forgotten groups": (_reset, 2),
     "compaction": (_compact, 1),
 }
 """Name -> what it does, and how often it is drawn compared with the others."""

@@ -175,7 +175,7 @@ class Membership_:
 
     async def _fetch(self) -> None:
         rng = self.broker.rng
-        await asyncio.sleep(rng.uniform(0.0, 0.2 if rng.random() < 0.8 else 3.0))
+        await asyncio.sleep(rng.uniform(0.0, 0.2 if rng.random() < 0.6 else 3.0))
         while True:
             for records in (await self.reader.getmany(timeout_ms=5_000)).values():
                 for record in records:

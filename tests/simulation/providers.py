@@ -23,17 +23,19 @@ class Call:
 
 @dataclass
 class Providers:
-    """`down`: deployment -> virtual seconds until which it fails."""
+    """`down`: deployment -> virtual seconds until which it fails. `slow_until`: of all of them."""
 
     loop: VirtualLoop
     rng: random.Random
     calls: list[Call] = field(default_factory=list)
     down: dict[str, float] = field(default_factory=dict)
+    slow_until: float = 0.0
 
     async def answer(self, deployment: str, seconds_left: float) -> Outcome:
         """One call's outcome after its latency."""
         roll, rng = self.rng.random(), self.rng
-        latency = rng.uniform(0.05, 0.6) if roll < 0.85 else rng.uniform(1.0, 5.0)
+        fast = roll < 0.85 and self.loop.time() >= self.slow_until
+        latency = rng.uniform(0.05, 0.6) if fast else rng.uniform(1.0, 5.0)
         failing = self.loop.time() < self.down.get(deployment, 0.0)
         if seconds_left < latency:
             await asyncio.sleep(max(0.0, seconds_left))

@@ -129,10 +129,12 @@ class World:
         self.say(f"publish {request_id} at {partition}-{offset}")
 
     def _users(self) -> None:
-        """Requests over the busy time; some are published twice."""
+        """Requests over the busy time, half of them in bursts; some are published twice."""
         rng = self.rng
+        bursts = [rng.uniform(1.0, BUSY_S - 0.3) for _ in range(3)]
         for number in range(rng.randrange(10, 30)):
-            at, partition, request_id = rng.uniform(1.0, BUSY_S), rng.randrange(PARTITIONS), f"r{number}"
+            at = rng.choice(bursts) + rng.uniform(0.0, 0.3) if rng.random() < 0.5 else rng.uniform(1.0, BUSY_S)
+            partition, request_id = rng.randrange(PARTITIONS), f"r{number}"
             broken = rng.random() < 0.03
             self.loop.later(at, lambda n=number, r=request_id, p=partition, b=broken: self.publish(n, r, p, broken=b))
             if not broken and rng.random() < 0.15:

@@ -5,13 +5,13 @@ The first seed known to find each, and the promise that is its own:
 no-lease                 29    lease
 commit-before-answer     3     lost
 answer-before-costs      0     order
-generation-for-epoch     82    state
+generation-for-epoch     865   state
 no-recall                1     twice
 commit-past-in-flight    3     lost
 cursor-before-snapshots  28    state
 no-reservation-expiry    3     reserved
 run-from-memory          21    run
-missed-generation        24    state
+missed-generation        24    twice
 
 ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash: no seed found it yet.
 """
@@ -147,14 +147,14 @@ FOUND_BY: dict[str, tuple[int, str]] = {
     "no-lease": (29, "lease"),
     "commit-before-answer": (3, "lost"),
     "answer-before-costs": (0, "order"),
-    "generation-for-epoch": (82, "state"),
+    "generation-for-epoch": (865, "state"),
     "no-recall": (1, "twice"),
     "commit-past-in-flight": (3, "lost"),
     "ack-of-older-generation": (0, "lost"),
     "cursor-before-snapshots": (28, "state"),
     "no-reservation-expiry": (3, "reserved"),
     "run-from-memory": (21, "run"),
-    "missed-generation": (24, "state"),
+    "missed-generation": (24, "twice"),
 }
 """Name -> the seed that finds it, and how the sentence of its promise begins."""
 UNFOUND = {"ack-of-older-generation"}

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+LAST_S = 13.9
+"""Before the end of the busy time: the world waits for faults that have begun, not for those to come."""
+
 
 def plan_faults(world: Any) -> None:
     """Set the timers of one to five faults within the busy time; a crash may follow upon any of them."""
     rng = world.rng
     for _ in range(rng.randrange(1, 6)):
-        at, (fault,) = rng.uniform(1.5, 14.0), rng.choices(NAMES, WEIGHTS)
+        at, (fault,) = rng.uniform(1.5, LAST_S), rng.choices(NAMES, WEIGHTS)
         world.loop.later(at, strike, world, fault)
         if rng.random() < 0.35:
-            world.loop.later(at + rng.uniform(0.1, 6.0), strike, world, "crash")
+            world.loop.later(min(LAST_S, at + rng.uniform(0.1, 6.0)), strike, world, "crash")
 
 
 def strike(world: Any, name: str) -> None:

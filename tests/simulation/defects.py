@@ -11,7 +11,7 @@ commit-past-in-flight    3     lost
 cursor-before-snapshots  28    state
 no-reservation-expiry    3     reserved
 run-from-memory          21    run
-missed-generation        24    twice
+missed-generation        534   twice
 
 ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash: no seed found it yet.
 """
@@ -154,7 +154,7 @@ FOUND_BY: dict[str, tuple[int, str]] = {
     "cursor-before-snapshots": (28, "state"),
     "no-reservation-expiry": (3, "reserved"),
     "run-from-memory": (21, "run"),
-    "missed-generation": (24, "twice"),
+    "missed-generation": (534, "twice"),
 }
 """Name -> the seed that finds it, and how the sentence of its promise begins."""
 UNFOUND = {"ack-of-older-generation"}

@@ -125,7 +125,8 @@ class StateReader:
             if batch and self.taken is not None:
                 self.taken()
             async with self._moved:
-                for partition in batch or self._partitions:
+                # Of all: a partition without records is read to its end as well, however busy the others are.
+                for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.notify_all()
 

@@ -297,9 +297,9 @@ class Reader:
             if not self._idle:
                 # Only the first empty answer has to come in time; later ones would only wake the reader for nothing.
                 self.broker.loop.later(timeout_ms / 1000, _resolve, waiter, None)
-            self._idle = True
             await waiter
             batch = self._ready()
+            self._idle = self._idle or not batch
         if len(batch) > 1:
             places = list(batch)
             self.broker.rng.shuffle(places)

@@ -13,7 +13,8 @@ no-reservation-expiry    3     reserved
 run-from-memory          21    run
 missed-generation        534   twice
 
-ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash: no seed found it yet.
+ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash while an older record of the
+partition is still being served: none of the first 2,000 seeds found it.
 """
 
 import asyncio
@@ -150,7 +151,6 @@ FOUND_BY: dict[str, tuple[int, str]] = {
     "generation-for-epoch": (865, "state"),
     "no-recall": (1, "twice"),
     "commit-past-in-flight": (3, "lost"),
-    "ack-of-older-generation": (0, "lost"),
     "cursor-before-snapshots": (28, "state"),
     "no-reservation-expiry": (3, "reserved"),
     "run-from-memory": (21, "run"),

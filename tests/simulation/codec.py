@@ -15,3 +15,7 @@ class ByReference:
 
     def decode(self, value: bytes) -> Any:
         return self._said[int(value)]
+
+    def peek(self, value: bytes | None) -> type | None:
+        """The class that the bytes name."""
+        return None if value is None else type(self.decode(value))

@@ -93,6 +93,8 @@ class CursorFirst(SimProjector):
     """The cursor is written before the snapshots it covers."""
 
     async def _flush(self, owned: Any) -> None:
+        if not owned.caught_up or (owned.projection.covered == owned.flushed and not owned.derived):
+            return
         derived, owned.derived = owned.derived, []
         *changed, cursor = owned.projection.flush(owned.epoch)
         covered = owned.projection.covered

@@ -79,10 +79,18 @@ def _reorder(world: Any) -> None:
 
 
 def _rebalance(world: Any) -> None:
-    name = world.rng.choice(sorted(world.broker.groups) or [""])
-    if name:
-        world.fault("rebalance", f"the group {name} rebalances", 1.0)
-        world.broker.groups[name].prepare()
+    """The partitions are dealt anew, often because a broker went away: then their first fetches are slow as well."""
+    rng, name = world.rng, world.rng.choice(sorted(world.broker.groups) or [""])
+    if not name:
+        return
+    slow = rng.uniform(3.0, 8.0) if rng.random() < 0.5 else 0.0
+    world.fault("rebalance", f"the group {name} rebalances, fetches slow for {slow:.1f} s", 1.0 + slow)
+    group = world.broker.groups[name]
+    group.prepare()
+    if slow:
+        for topic in group.topics:
+            for partition in range(world.topics.partitions):
+                world.broker.lag(topic, partition, slow)
 
 
 def _scale(world: Any) -> None:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = 8
@@ -122,21 +122,13 @@ def _rate(done: int, began: float) -> str:
 
 
 def _find(given: argparse.Namespace, names: list[str]) -> int:
-    from simulation.defects import FOUND_BY
-
     missing = 0
     for name in names:
-        promise = FOUND_BY[name][1]
-        found = next((seed for seed, own in _broken(given, name) if own == promise), None)
-        missing += found is None
-        print(f"{name:<25}{'not found' if found is None else found:<6}{promise}", flush=True)
+        ran = next((ran for ran in _all(given.first, given.seeds, name, given.jobs) if ran.found), None)
+        missing += ran is None
+        promise = ran.found[0].split(":")[0] if ran else ""
+        print(f"{name:<25}{ran.seed if ran else 'not found':<6}{promise}", flush=True)
     return 1 if missing else 0
-
-
-def _broken(given: argparse.Namespace, name: str) -> Iterator[tuple[int, Any]]:
-    for ran in _all(given.first, given.seeds, name, given.jobs):
-        for sentence in ran.found:
-            yield ran.seed, sentence.split(":")[0]
 
 
 if __name__ == "__main__":

@@ -2,19 +2,18 @@
 
 The first seed known to find each, and the promise that is its own:
 
-no-lease                 29    lease
-commit-before-answer     3     lost
+no-lease                 8     lease
+commit-before-answer     1     lost
 answer-before-costs      0     order
-generation-for-epoch     865   state
 no-recall                1     twice
 commit-past-in-flight    3     lost
-cursor-before-snapshots  28    state
-no-reservation-expiry    3     reserved
-run-from-memory          21    run
-missed-generation        534   twice
+cursor-before-snapshots  22    state
+no-reservation-expiry    3     cost
+run-from-memory          3     order
 
-ack-of-older-generation needs a commit between an assignment and its first fetch, and then a crash while an older record of the
-partition is still being served: none of the first 2,000 seeds found it.
+Not found yet in the worlds as they are now: generation-for-epoch, missed-generation (both rare: an earlier form of the worlds
+showed them at seeds 865 and 534) and ack-of-older-generation, which needs a commit between an assignment and its first fetch,
+and then a crash while an older record of the partition is being served. `run.py --find NAME` looks for them.
 """
 
 import asyncio
@@ -147,16 +146,14 @@ DEFECTS: dict[str, dict[str, Any]] = {
 """Name -> parts of a worker's assembly that differ."""
 
 FOUND_BY: dict[str, tuple[int, str]] = {
-    "no-lease": (29, "lease"),
-    "commit-before-answer": (3, "lost"),
+    "no-lease": (8, "lease"),
+    "commit-before-answer": (1, "lost"),
     "answer-before-costs": (0, "order"),
-    "generation-for-epoch": (865, "state"),
     "no-recall": (1, "twice"),
     "commit-past-in-flight": (3, "lost"),
-    "cursor-before-snapshots": (28, "state"),
-    "no-reservation-expiry": (3, "reserved"),
-    "run-from-memory": (21, "run"),
-    "missed-generation": (534, "twice"),
+    "cursor-before-snapshots": (22, "state"),
+    "no-reservation-expiry": (3, "cost"),
+    "run-from-memory": (3, "order"),
 }
 """Name -> the seed that finds it, and how the sentence of its promise begins."""
-UNFOUND = {"ack-of-older-generation"}
+UNFOUND = {"ack-of-older-generation", "generation-for-epoch", "missed-generation"}

@@ -1,11 +1,13 @@
 """The lease: whether this process still owns its partitions, as far as it can know.
 
 It runs from the send time of the last heartbeat that was answered without error, for half the session timeout. A
-rebalance in progress extends it to the drain bound and no further; a membership error ends it. The producer's sender asks
+rebalance in progress extends it to the drain bound and no further, and never past the moment when the rebalance may end
+without us; a membership error ends it. The producer's sender asks
 before every socket write.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,9 +35,14 @@ def continues(before: Membership | None, now: Membership | None) -> bool:
 class Lease:
     """Written by the consumer's thread, read by the main one: every write is one assignment."""
 
-    def __init__(self, session_timeout_s: float, drain_s: float, clock: Callable[[], float] = boottime) -> None:
+    def __init__(
+        self, session_timeout_s: float, drain_s: float, clock: Callable[[], float] = boottime,
+        *, rebalance_timeout_s: float = math.inf,
+    ) -> None:  # fmt: skip
         self._length = session_timeout_s / 2
         self._drain = drain_s
+        self._rebalance = rebalance_timeout_s
+        self._confirmed_at = 0.0
         self._clock = clock
         self._expires = 0.0
         self._rebalance_ends: float | None = None
@@ -47,6 +54,7 @@ class Lease:
         """A heartbeat sent at `sent_at` was answered without error."""
         self._rebalance_ends = None
         self.membership = membership
+        self._confirmed_at = sent_at
         self._expires = sent_at + self._length
 
     def rebalancing(self, sent_at: float) -> None:
@@ -54,7 +62,8 @@ class Lease:
         if self.membership is None:
             return
         if self._rebalance_ends is None:
-            self._rebalance_ends = sent_at + self._drain
+            # It began after our last confirmation, maybe long before we hear of it: we may have been frozen meanwhile.
+            self._rebalance_ends = min(sent_at + self._drain, self._confirmed_at + self._rebalance)
         self._expires = min(sent_at + self._length, self._rebalance_ends)
 
     def ended(self) -> None:

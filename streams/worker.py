@@ -166,7 +166,7 @@ class Worker:
         )  # fmt: skip
         app.on_failure = self._fail
         self.apps[role] = app
-        return app, Lease(worker.session_timeout_s, worker.drain_s)
+        return app, Lease(worker.session_timeout_s, worker.drain_s, rebalance_timeout_s=worker.rebalance_timeout_s)
 
     async def _start_router(self) -> None:
         settings, worker = self.settings, self.settings.worker

@@ -130,7 +130,7 @@ class Worker:
         )
 
     def _lease(self) -> Lease:
-        return SimLease(SESSION_S, DRAIN_S, self.loop.time)
+        return SimLease(SESSION_S, DRAIN_S, self.loop.time, rebalance_timeout_s=REBALANCE_S)
 
     def _router(self) -> None:
         lease, answering = self._lease(), asyncio.Event()

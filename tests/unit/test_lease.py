@@ -58,6 +58,19 @@ def test_a_rebalance_extends_it_to_the_drain_bound_and_no_further() -> None:
     assert not lease.valid()
 
 
+def test_a_rebalance_heard_of_late_does_not_extend_it_past_its_own_end() -> None:
+    clock = Clock()
+    lease = Lease(SESSION_S, 4.0, clock, rebalance_timeout_s=8.0)
+    lease.renewed(clock.now, FIRST)
+    # Frozen for less than the session; the rebalance may have begun right after the last confirmation.
+    clock.now += 7.0
+    lease.rebalancing(clock.now)
+    assert lease.valid()
+    clock.now += 1.5
+    lease.rebalancing(clock.now)
+    assert not lease.valid()
+
+
 def test_a_membership_error_ends_it() -> None:
     clock = Clock()
     lease = lease_at(clock)

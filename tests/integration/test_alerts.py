@@ -38,7 +38,6 @@ from streams.sink import Sink
 from streams.topics import topics_of
 from streams.webhooks import ID_HEADER, SIGNATURE_HEADER
 
-POSITIONS = "SELECT topic, max(next_offset) FROM turnout.positions GROUP BY topic, partition"
 SECRET = "what-the-receiver-knows"
 
 
@@ -202,18 +201,19 @@ async def _sql(settings: Settings, folder: Path, capsys: pytest.CaptureFixture[s
     with Engine(folder / "sql") as engine:
         client = engine.client()
         migrate(client)
-        sink = Sink(settings, topics, Writer(client, "sink"), Codec())
-        copying = asyncio.create_task(sink.run(stop))
+        writer = Writer(client, "sink")
+        copying = asyncio.create_task(Sink(settings, topics, writer, Codec()).run(stop))
         wanted = {name: await _ends(settings, name) for name in (topics.name("transitions"), topics.name("state"))}
-        reading = engine.client()
-        async with asyncio.timeout(60):
-            while True:
-                done = (await asyncio.to_thread(reading.query, POSITIONS)).result_rows
-                if all(sum(o for t, o in done if t == name) >= end for name, end in wanted.items()):
-                    break
-                await asyncio.sleep(0.2)
-        stop.set()
-        await copying
+        try:
+            async with asyncio.timeout(60):
+                while any(
+                    sum(following for (topic, _), following in writer.positions().items() if topic == name) < end
+                    for name, end in wanted.items()
+                ):
+                    await asyncio.sleep(0.2)
+        finally:
+            stop.set()
+            await copying
         config = str(write_settings(settings, folder / "reports.json"))
         async with await start_door(engine, port=settings.sql.port):
             said: dict[str, Any] = {}
@@ -229,7 +229,6 @@ async def _sql(settings: Settings, folder: Path, capsys: pytest.CaptureFixture[s
                 assert await asyncio.to_thread(run_command, [*command, "--config", config]) == 0, name
                 said[name] = capsys.readouterr().out
         client.close()
-        reading.close()
     return said
 
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,9 @@ _TAIL = re.compile(r"\s*\([A-Z_]+\)\s*(?:\(version [^)]*\)\)?)?\s*$|\s*\(version
 
 
 def sql(
-    statement: Annotated[str, typer.Argument(metavar='"SELECT ..."', help="One statement; the database is turnout.")],
+    statement: Annotated[
+        str | None, typer.Argument(metavar='"SELECT ..."', help="One statement; the database is turnout.")
+    ] = None,
     output: Annotated[
         str | None, typer.Option("--format", help="JSON, JSONEachRow, CSVWithNames, TSV...; a table by default.")
     ] = None,
@@ -27,15 +30,33 @@ def sql(
         str | None,
         typer.Option("--user", metavar="NAME", help="Ask as this user of sql.users; the first admin by default."),
     ] = None,
+    questions: Annotated[bool, typer.Option("--questions", help="List the named questions.")] = False,
+    question: Annotated[str | None, typer.Option("--question", metavar="NAME", help="Ask a named question.")] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="KEY=VALUE", help="A parameter of the question; may be given again."),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Ask the log in SQL.
 
     \b
-    Example:
+    Examples:
       turnout sql "SELECT provider, sum(cost_usd) FROM tenant_costs GROUP BY provider"
+      turnout sql --question latency --param hours=1
     """
-    answer = ask(settings_of(config), statement, output or TABLE_FORMAT, user=user)
+    if sum((statement is not None, questions, question is not None)) != 1:
+        raise typer.BadParameter("give one of: a statement, --questions, --question NAME")
+    if param and question is None:
+        raise typer.BadParameter("--param belongs to --question NAME")
+    if questions:
+        _list()
+        return
+    parameters: dict[str, str] = {}
+    if question is not None:
+        statement, parameters = question_of(question, param or ())
+    assert statement is not None
+    answer = ask(settings_of(config), statement, output or TABLE_FORMAT, parameters, user=user)
     # The statement's own FORMAT wins.
     if output is None and answer.headers.get("X-ClickHouse-Format", TABLE_FORMAT) == TABLE_FORMAT and answer.content:
         document = answer.json()
@@ -44,6 +65,35 @@ def sql(
     sys.stdout.flush()
     sys.stdout.buffer.write(answer.content)
     sys.stdout.buffer.flush()
+
+
+def _list() -> None:
+    from projections.clickhouse.queries import QUESTIONS
+
+    print_table(
+        ("question", "answers", "parameters"),
+        [
+            (name, found.title, " ".join(f"{key}={default}" for key, default in found.parameters.items()))
+            for name, found in QUESTIONS.items()
+        ],
+    )
+
+
+def question_of(name: str, given: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Statement and parameters of a named question; `given`: `key=value` each. Raises typer.BadParameter."""
+    from projections.clickhouse.queries import QUESTIONS
+
+    found = QUESTIONS.get(name)
+    if found is None:
+        raise typer.BadParameter(f"no question is called {name[:60]}; `turnout sql --questions` lists them")
+    parameters = dict(found.parameters)
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not equals or key not in parameters:
+            takes = " and ".join(f"{known}=VALUE" for known in parameters) or "no parameter"
+            raise typer.BadParameter(f"the question {name} takes {takes}, not {each[:60]}")
+        parameters[key] = value
+    return found.sql, parameters
 
 
 def door_url(settings: "Settings") -> str:

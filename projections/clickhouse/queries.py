@@ -1,5 +1,8 @@
 """What the command line asks, by name. Parameters stand in braces with their type, as ClickHouse binds them."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 QUERIES: dict[str, str] = {
     # since: what a run did from that moment on.
     "summary": """
@@ -101,4 +104,147 @@ QUERIES: dict[str, str] = {
                     concat('deployment:', a.deployment)))
         ) AS c
         GROUP BY dimension, part_value ORDER BY dimension, part_value""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a platform team asks the contract's views. `parameters`: name -> default, as text.
+
+    Days and hours count back from now: the current day or hour is the first of them.
+    """
+
+    title: str
+    sql: str
+    parameters: Mapping[str, str]
+
+
+# Views are cut by `hour`, where they have it: it stands in their sorting key, so that older hours are never read.
+QUESTIONS: dict[str, Question] = {
+    "spend": Question(
+        "Spend by tenant and model, today (UTC).",
+        """
+        SELECT tenant, provider, model, sum(c.charges) AS charged, sum(c.tokens_in + c.tokens_out) AS tokens,
+            sum(c.cost_usd) AS spent_usd
+        FROM turnout.tenant_costs AS c
+        WHERE hour >= toStartOfDay(now('UTC')) - toIntervalDay({days:UInt32} - 1)
+        GROUP BY tenant, provider, model ORDER BY spent_usd DESC, tenant, provider, model LIMIT {limit:UInt32}""",
+        {"days": "1", "limit": "100"},
+    ),
+    "latency": Question(
+        "Calls and latency percentiles of what succeeded, by deployment.",
+        """
+        SELECT provider, deployment, count() AS calls, round(quantile(0.5)(a.latency_ms), 1) AS p50_ms,
+            round(quantile(0.95)(a.latency_ms), 1) AS p95_ms, round(quantile(0.99)(a.latency_ms), 1) AS p99_ms
+        FROM turnout.attempts AS a
+        WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND outcome = 'succeeded'
+        GROUP BY provider, deployment ORDER BY p95_ms DESC, deployment""",
+        {"hours": "24"},
+    ),
+    "fallbacks": Question(
+        "Requests that another deployment had to answer: which one failed, why, and who answered.",
+        """
+        SELECT a.deployment AS failed, a.failure AS failure, r.deployment AS answered, uniqExact(r.source) AS requests,
+            round(avg(r.latency_ms), 1) AS mean_ms
+        FROM (
+            SELECT source, run, deployment, failure FROM turnout.attempts
+            WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND outcome = 'failed'
+        ) AS a
+        INNER JOIN (
+            SELECT source, run, deployment, latency_ms FROM turnout.requests
+            WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND fallback
+        ) AS r ON r.source = a.source AND r.run = a.run
+        GROUP BY failed, failure, answered ORDER BY requests DESC, failed, failure, answered""",
+        {"hours": "24"},
+    ),
+    "error_budget": Question(
+        "Targets as they stand: value, status, how fast the error budget burns and what is left of it.",
+        """
+        SELECT metric, scope, window_s, value, target, status, burn_rate, error_budget_left, breach, measured_at
+        FROM turnout.sla
+        ORDER BY error_budget_left IS NULL, error_budget_left, metric, scope, window_s""",
+        {},
+    ),
+    "circuits": Question(
+        "Transitions of circuits, the newest first, and why.",
+        """
+        SELECT at, deployment, status, reason, trips, open_until
+        FROM turnout.circuit_transitions
+        WHERE at >= now64(6) - toIntervalHour({hours:UInt32})
+        ORDER BY at DESC, epoch DESC LIMIT {limit:UInt32}""",
+        {"hours": "24", "limit": "100"},
+    ),
+    # At this pace: what was spent so far, spread evenly over the whole period.
+    "budgets": Question(
+        "Budgets: spent, reserved, used share, and what the period comes to at this pace.",
+        """
+        SELECT scope, period, b.period_start AS since, limit_usd, spent_usd, reserved_usd,
+            round(toFloat64(b.spent_usd + b.reserved_usd) / nullIf(toFloat64(b.limit_usd), 0), 4) AS used, threshold,
+            multiIf(period = 'hour', since + toIntervalHour(1), period = 'day', since + toIntervalDay(1),
+                period = 'week', since + toIntervalWeek(1), since + toIntervalMonth(1)) AS until,
+            round(toFloat64(b.spent_usd) * dateDiff('second', since, until)
+                / greatest(dateDiff('second', since, now('UTC')), 1), 9) AS at_this_pace_usd
+        FROM turnout.budgets AS b
+        ORDER BY used DESC, scope, period""",
+        {},
+    ),
+    "slowest": Question(
+        "The slowest requests and where their time went; `turnout explain REQUEST_ID` tells each one's story.",
+        """
+        SELECT request_id, tenant, task, status, code, deployment, attempts, round(latency_ms, 1) AS total_ms,
+            round(queue_ms, 1) AS waited_ms, cost_usd, accepted_at
+        FROM turnout.requests AS r
+        WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND r.completed
+            AND r.status != 'deduplicated'
+        ORDER BY r.latency_ms DESC, request_id LIMIT {limit:UInt32}""",
+        {"hours": "24", "limit": "20"},
+    ),
+    # Share: of all failed attempts of the provider.
+    "failures": Question(
+        "Failed attempts by provider and kind.",
+        """
+        SELECT provider, failure, count() AS failed, uniqExact(a.deployment) AS deployments,
+            round(failed / sum(failed) OVER (PARTITION BY provider), 4) AS share, max(a.logged_at) AS last_at
+        FROM turnout.attempts AS a
+        WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND outcome = 'failed'
+        GROUP BY provider, failure ORDER BY failed DESC, provider, failure""",
+        {"hours": "24"},
+    ),
+    # Failed requests and second runs are paid for as well: their cost counts, their answers do not.
+    "cost_per_success": Question(
+        "Cost of a successful answer, by task.",
+        """
+        SELECT task, count() AS requests, countIf(r.status = 'ok') AS answered, sum(r.cost_usd) AS spent_usd,
+            round(toFloat64(spent_usd) / nullIf(answered, 0), 9) AS usd_per_answer
+        FROM turnout.requests AS r
+        WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND r.completed
+            AND r.status != 'deduplicated'
+        GROUP BY task ORDER BY usd_per_answer DESC, task""",
+        {"hours": "24"},
+    ),
+    "queue_wait": Question(
+        "How long requests waited before they were decided, by hour.",
+        """
+        SELECT hour, count() AS requests, round(quantile(0.5)(r.queue_ms), 1) AS p50_ms,
+            round(quantile(0.95)(r.queue_ms), 1) AS p95_ms, round(max(r.queue_ms), 1) AS worst_ms
+        FROM turnout.requests AS r
+        WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND r.completed
+            AND r.status != 'deduplicated'
+        GROUP BY hour ORDER BY hour""",
+        {"hours": "24"},
+    ),
+    # Explored: the plan began with another deployment than the likeliest one. No propensities: the choice left nothing to chance.
+    "exploration": Question(
+        "Decisions that explored: how many by strategy and task, and how likely their choice was.",
+        """
+        SELECT strategy, task, count() AS decided, countIf(length(d.propensities) > 0) AS drawn,
+            countIf(d.chance < arrayMax(d.propensities)) AS explored, round(explored / decided, 4) AS share,
+            round(avgIf(d.chance, length(d.propensities) > 0), 4) AS mean_propensity
+        FROM (
+            SELECT strategy, task, propensities, propensities[indexOf(candidates, plan[1].deployment)] AS chance
+            FROM turnout.decisions WHERE logged_at >= now64(6) - toIntervalHour({hours:UInt32})
+        ) AS d
+        GROUP BY strategy, task ORDER BY decided DESC, strategy, task""",
+        {"hours": "24"},
+    ),
 }

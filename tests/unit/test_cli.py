@@ -12,8 +12,9 @@ from infra.cli.explanation import estimates_of, explained, words
 from infra.cli.main import COMMANDS, GROUPS, app, run_command
 from infra.cli.send import parse_bodies
 from infra.cli.set_ import known
-from infra.cli.sql import credentials_of, door_url, sentence
+from infra.cli.sql import credentials_of, door_url, question_of, sentence
 from infra.sql.account import accounts_of
+from projections.clickhouse.queries import QUESTIONS
 from schemas.errors import ConfigurationError
 from schemas.events import (
     AttemptFailed,
@@ -62,6 +63,12 @@ def test_every_command_takes_a_configuration() -> None:
         ("set", "circuit", "d", "ajar"),
         ("set", "budget", "global", "day", "much"),
         ("check", "--no"),
+        ("sql",),
+        ("sql", "SELECT 1", "--question", "spend"),
+        ("sql", "SELECT 1", "--param", "days=1"),
+        ("sql", "--question", "nonsense"),
+        ("sql", "--question", "spend", "--param", "hours=1"),
+        ("sql", "--question", "error_budget", "--param", "days"),
     ],
 )
 def test_usage_errors_are_one_sentence(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
@@ -88,6 +95,19 @@ def test_no_sql_door_is_a_failed_operation(capsys: pytest.CaptureFixture[str], t
     status, out, err = run(capsys, "sql", "SELECT 1", "--config", str(file))
     assert (status, out) == (1, "")
     assert err.startswith("No SQL door answers at http://127.0.0.1:1")
+
+
+def test_named_questions_are_listed_with_their_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "sql", "--questions")
+    assert (status, err) == (0, "")
+    for name, question in QUESTIONS.items():
+        (line,) = [each for each in out.splitlines() if each.split()[:1] == [name]]
+        assert question.title in line
+        assert all(f"{key}={default}" in line for key, default in question.parameters.items())
+
+
+def test_a_question_keeps_its_defaults_where_nothing_is_given() -> None:
+    assert question_of("spend", ["days=7"]) == (QUESTIONS["spend"].sql, {"days": "7", "limit": "100"})
 
 
 FIVE_MISTAKES = """\

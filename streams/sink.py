@@ -7,16 +7,17 @@ The next batch is read and decoded while the last one is written.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
-from projections.clickhouse.writer import Writer
+from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
 from schemas.feedback import read_feedback
@@ -78,6 +79,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._ownership = 0
         self._settled = False
         self._failed: Exception | None = None
+        self._checked = False
+        # After parts were lost: how far each partition is read again before the rollups are rebuilt.
+        self._reread: dict[TopicPartition, int] = {}
         self._servers = settings.kafka.bootstrap_servers
         self.rows_written = 0
         self._consumer = AIOKafkaConsumer(
@@ -92,6 +96,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         """What is read and not written is read again by the next owner."""
         self._settled = False
         self._ownership += 1
+        self._reread = {}
         await self._written()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
@@ -114,10 +119,46 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         unfinished = last is not None and not last.done
         if last is not None and unfinished:
             await self._replay(last.ranges)
+        if self._journal.alert:
+            log.warning("parts lost", alert=self._journal.alert)
+            self._reread = await self._consumer.end_offsets(list(assigned))
+        elif not self._checked:
+            # Not before the last intent is written: see Writer.repair.
+            await self._check()
+        self._checked = True
         positions = await asyncio.to_thread(self._journal.positions)
         for tp in assigned:
             self._consumer.seek(tp, positions.get((tp.topic, tp.partition), 0))
         log.info("sink assigned", partitions=len(assigned), replayed=unfinished)
+
+    async def _check(self) -> None:
+        """Once a start: rebuild the rollups that do not agree with the raw log."""
+        try:
+            drifted = await asyncio.to_thread(self._journal.drifted)
+        except ClickHouseError as error:
+            # Too large a question for the engine, say: a check must not keep events out of SQL.
+            log.warning("drift unknown", error=type(error).__name__)
+            return
+        if drifted:
+            await self._rebuild(drifted)
+
+    async def _rebuild(self, rollups: Sequence[str]) -> None:
+        await asyncio.to_thread(self._journal.repair, rollups)
+        log.warning("rollups rebuilt from the raw log", rollups=list(rollups))
+
+    async def _rebuild_reread(self) -> None:
+        """Rebuild once everything is read again: until then the rollups hold twice what was not lost."""
+        ends = self._reread
+        for tp, end in ends.items():
+            if not self._settled or await self._consumer.position(tp) < end:
+                return
+        await self._flush()
+        await self._written()
+        # Another one after a rebalance: what was read and not written then is read again.
+        if self._settled and self._reread is ends:
+            self._reread = {}
+            self._writing = asyncio.create_task(self._rebuild(ROLLUPS))
+            await self._written()
 
     async def _replay(self, ranges: Mapping[tuple[str, int], Range]) -> None:
         """With a consumer of its own: `run` reads from the sink's at the same time, and would take some of the records."""
@@ -159,6 +200,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._flush()
                 elif not self._batch.records and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
                     await self._rest()
+                if self._reread:
+                    await self._rebuild_reread()
             if self._settled:
                 await self._flush()
                 await self._rest()

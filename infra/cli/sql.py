@@ -36,6 +36,9 @@ def sql(
         list[str] | None,
         typer.Option("--param", metavar="KEY=VALUE", help="A parameter of the question; may be given again."),
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rebuild the rollups that drift names; for a folder that no sink has open.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Ask the log in SQL.
@@ -45,12 +48,18 @@ def sql(
       turnout sql "SELECT provider, sum(cost_usd) FROM tenant_costs GROUP BY provider"
       turnout sql --question latency --param hours=1
     """
-    if sum((statement is not None, questions, question is not None)) != 1:
-        raise typer.BadParameter("give one of: a statement, --questions, --question NAME")
+    if sum((statement is not None, questions, question is not None, repair)) != 1:
+        raise typer.BadParameter("give one of: a statement, --questions, --question NAME, --repair")
     if param and question is None:
         raise typer.BadParameter("--param belongs to --question NAME")
     if questions:
         _list()
+        return
+    if repair:
+        from infra.cli.repair import repaired
+
+        rollups = repaired(settings_of(config))
+        typer.echo(f"rebuilt: {', '.join(rollups)}" if rollups else "nothing to repair: drift is empty")
         return
     parameters: dict[str, str] = {}
     if question is not None:

@@ -14,7 +14,7 @@ import chdb
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
-from infra.sql.errors import EngineUnavailable, from_engine
+from infra.sql.errors import EngineUnavailable, FolderHeld, from_engine
 from infra.sql.roles import policies_xml
 
 DATABASE = "turnout"
@@ -106,9 +106,7 @@ def _take_lock(path: Path) -> int:
         with suppress(OSError):
             owner = os.read(descriptor, 20).decode(errors="replace").strip()
         os.close(descriptor)
-        raise EngineUnavailable(
-            f"{path.parent} is open in process {owner or 'unknown'}: stop it, or ask it over its SQL port instead"
-        ) from None
+        raise FolderHeld(str(path.parent), owner or "unknown") from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor

@@ -51,6 +51,14 @@ class EngineUnavailable(OperationError):
     """The engine or its door cannot start; the message says what to do."""
 
 
+class FolderHeld(EngineUnavailable):
+    """Another process has the folder open. `owner`: its process id as text, or "unknown"."""
+
+    def __init__(self, folder: str, owner: str) -> None:
+        super().__init__(f"{folder} is open in process {owner}: stop it, or ask it over its SQL port instead")
+        self.folder, self.owner = folder, owner
+
+
 def from_engine(error: Exception) -> SqlError:
     """The same error with the code and name that chDB wrote into its text."""
     text = str(error).strip()

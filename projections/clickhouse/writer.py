@@ -90,9 +90,18 @@ class Writer:
             return Intent(number, self.epoch, ranges, bool(done)), positions
         return None, {}
 
-    def repair(self) -> None:
-        """Rebuild the rollups from the raw log and end the alert. Nothing else may write meanwhile."""
-        for rollup in ROLLUPS:
+    def drifted(self) -> tuple[str, ...]:
+        """The rollups that do not agree with the raw log."""
+        found = {str(rollup) for (rollup,) in self._rows("SELECT DISTINCT rollup FROM turnout.drift")}
+        return tuple(rollup for rollup in ROLLUPS if rollup in found)
+
+    def repair(self, rollups: Sequence[str] = ROLLUPS) -> None:
+        """Rebuild rollups from the raw log and end the alert. Nothing else may write meanwhile.
+
+        The last intent has to be written: rows of it that reached the log and not the rollups would be rebuilt here and
+        added once more when it is written again, for the rollups never saw its token.
+        """
+        for rollup in rollups:
             ((select,),) = self._rows(
                 "SELECT as_select FROM system.tables WHERE database = 'turnout' AND name = {name:String}",
                 name=f"to_{rollup}",

@@ -16,6 +16,7 @@ from schemas.events import (
     Event,
     StrategySet,
     TopicsCreated,
+    WeightsSet,
 )
 from schemas.policy import Budget, Configuration
 from schemas.units import NANO
@@ -26,6 +27,7 @@ class InForce:
     """`offset`: the last control record applied, -1 for none. `forced`: circuits held open or closed by a command.
 
     `released`: deployment -> offset of the last command that released its credentials.
+    `strategies`, `weights`: set by a command, by tenant; "" for all.
     `silenced`: alerts (kind:subject, may end in `*`) -> until when, in microseconds.
     `zones`: tenants whose budget periods follow a time zone -> its IANA name.
     """
@@ -39,6 +41,7 @@ class InForce:
     forced: dict[str, str] = field(default_factory=dict)
     switched_off: frozenset[str] = frozenset()
     strategies: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)
     released: dict[str, int] = field(default_factory=dict)
     silenced: dict[str, int] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
@@ -67,16 +70,19 @@ def apply_control(state: InForce, offset: int, event: Event) -> InForce:
             return replace(state, partitions=event.partitions)
         case ConfigurationApplied():
             configuration = Configuration.model_validate_json(event.document)
-            # A file applied anew replaces earlier budget and strategy commands; forced circuits and switches stay.
+            # A file applied anew replaces earlier commands on budgets, strategies and weights; forced circuits and switches stay.
             return replace(
                 state, applied=True, digest=event.digest, configuration=configuration,
-                budgets=configuration.budgets, strategies={},
+                budgets=configuration.budgets, strategies={}, weights={},
                 zones={tenant.id: tenant.time_zone for tenant in configuration.tenants if tenant.time_zone != "UTC"},
             )  # fmt: skip
         case BudgetSet():
             return replace(state, budgets=_with_budget(state.budgets, event))
         case StrategySet():
             return replace(state, strategies={**state.strategies, event.tenant: event.strategy})
+        case WeightsSet():
+            others = {tenant: weights for tenant, weights in state.weights.items() if tenant != event.tenant}
+            return replace(state, weights=others | ({event.tenant: event.weights} if event.weights else {}))
         case CircuitForced(position="auto"):
             return replace(state, forced={d: p for d, p in state.forced.items() if d != event.deployment})
         case CircuitForced():
@@ -84,8 +90,8 @@ def apply_control(state: InForce, offset: int, event: Event) -> InForce:
         case CredentialReleased():
             return replace(state, released={**state.released, event.deployment: offset})
         case AlertSilenced():
-            others = {alerts: until for alerts, until in state.silenced.items() if alerts != event.subject}
-            return replace(state, silenced=others | ({event.subject: event.until_at} if event.until_at else {}))
+            loud = {alerts: until for alerts, until in state.silenced.items() if alerts != event.subject}
+            return replace(state, silenced=loud | ({event.subject: event.until_at} if event.until_at else {}))
         case DeploymentSwitched(on=True):
             return replace(state, switched_off=state.switched_off - {event.deployment})
         case DeploymentSwitched():

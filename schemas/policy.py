@@ -1,12 +1,12 @@
 """Policies: how to route, when a circuit opens, what may be spent, what was promised."""
 
 from hashlib import sha256
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from schemas.catalog import Catalog, Configured, CredentialReference
+from schemas.catalog import Catalog, Configured, CredentialReference, Task
 from schemas.units import usd_to_nano
 
 StrategyName = Literal["cost", "speed", "quality", "reliability", "load_balanced", "adaptive", "weighted"]
@@ -15,14 +15,39 @@ BalancerName = Literal[
     "consistent_hash", "adaptive_weighted", "performance_based", "token_aware",
 ]  # fmt: skip
 CostStrategyName = Literal["minimize", "cost_quality", "cost_speed", "arbitrage", "budget_aware", "predictive"]
+WeightName = Literal["cost", "speed", "quality", "reliability", "load"]
 Period = Literal["hour", "day", "week", "month"]
 AtLimit = Literal["reject", "local_only"]
 Severity = Literal["info", "warning", "critical", "emergency"]
 
 
-class RoutingPolicy(Configured):
-    """Defaults of a decision; what the request names wins.
+def _weighing(weights: dict[WeightName, float]) -> dict[WeightName, float]:
+    if not any(weights.values()):
+        raise ValueError("must hold a weight above 0, such as {cost: 0.6, quality: 0.4}")
+    return weights
 
+
+Weights = Annotated[
+    dict[WeightName, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
+    AfterValidator(_weighing),
+]
+"""Of the utilities that `weighted` and `adaptive` add up; only their proportions count."""
+
+
+class TaskPolicy(Configured):
+    """How to route the requests of a task; what the tenant or the request names wins. `min_quality`: 0..1."""
+
+    strategy: StrategyName | None = None
+    balancer: BalancerName | None = None
+    cost_strategy: CostStrategyName | None = None
+    weights: Weights | None = None
+    min_quality: float | None = Field(None, ge=0, le=1)
+
+
+class RoutingPolicy(Configured):
+    """Defaults of a decision; what the policy of a task, the tenant or the request names wins.
+
+    `weights`: in place of those of the cost strategy.
     `hedge`: an interactive request gets a second call on the next deployment of its plan once the first is later than the
     p95 of its deployment; the first that answers wins.
     """
@@ -30,6 +55,8 @@ class RoutingPolicy(Configured):
     strategy: StrategyName = "adaptive"
     balancer: BalancerName = "performance_based"
     cost_strategy: CostStrategyName = "cost_quality"
+    weights: Weights | None = None
+    by_task: dict[Task, TaskPolicy] = {}
     max_attempts: int = Field(4, ge=1, le=16)
     default_deadline_ms: int = Field(120_000, gt=0)
     hedge: bool = False
@@ -110,6 +137,8 @@ class Tenant(Configured):
     share: float = Field(1.0, gt=0, le=1)
     strategy: StrategyName | None = None
     balancer: BalancerName | None = None
+    cost_strategy: CostStrategyName | None = None
+    weights: Weights | None = None
     time_zone: str = "UTC"
 
     @field_validator("time_zone")

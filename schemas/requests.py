@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.catalog import ModelTier, Task
 from schemas.errors import RequestError
-from schemas.policy import BalancerName, StrategyName
+from schemas.policy import BalancerName, StrategyName, WeightName
 
 Priority = Literal["interactive", "standard", "batch"]
 DEPLOYMENT_PREFIX = "deployment:"
@@ -31,7 +31,7 @@ class Routing(BaseModel):
     deadline_ms: int | None = Field(None, gt=0, le=MAX_DEADLINE_MS)
     max_cost_usd: float | None = Field(None, ge=0)
     min_quality: float | None = Field(None, ge=0, le=1)
-    weights: dict[Literal["cost", "speed", "quality", "reliability", "load"], float] | None = None
+    weights: dict[WeightName, float] | None = None
     region: str | None = None
     allow: list[str] | None = None
     deny: list[str] | None = None

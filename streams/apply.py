@@ -18,6 +18,7 @@ from schemas.events import (
     Event,
     StrategySet,
     TopicsCreated,
+    WeightsSet,
 )
 from schemas.inforce import InForce, digest_of, document_of
 from streams.clock import BrokerClock
@@ -70,6 +71,8 @@ def _subject(event: Event) -> str:
             return f"alert:{event.subject}"
         case StrategySet():
             return f"strategy:{event.tenant}"
+        case WeightsSet():
+            return f"weights:{event.tenant}"
         case CircuitForced() | CredentialReleased() | DeploymentSwitched():
             return f"deployment:{event.deployment}"
         case _:

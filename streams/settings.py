@@ -162,7 +162,8 @@ def load_settings(file: Path | None) -> Settings:
 def _sentences(error: ValidationError, file: Path | None, root: yaml.Node | None) -> list[str]:
     sentences = []
     for problem in error.errors(include_input=False, include_url=False):
-        path = [part for part in problem["loc"] if isinstance(part, (str, int))]
+        # pydantic adds "[key]" where a key of a mapping is wrong.
+        path = [part for part in problem["loc"] if isinstance(part, (str, int)) and part != "[key]"]
         name = ".".join(str(part) for part in path) or "configuration"
         line = _line(root, path)
         variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in path).upper()

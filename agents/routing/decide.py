@@ -1,11 +1,11 @@
 """The decision: filters, estimates, ranking, balancing, plan. Same inputs, same bytes out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
 
 from agents.routing.budget import budgets_of, gate
-from agents.routing.choice import choice, defaults_of, priority_of
+from agents.routing.choice import choice, min_quality_of, policies_of, priority_of
 from agents.routing.compiled import Compiled, compiled
 from agents.routing.cost_strategies import COST_ALONE, COST_STRATEGIES, PRICED
 from agents.routing.estimates import MILLION, P99_TOKENS_OUT, SCORE, TOKENS_OUT, tokens_in
@@ -64,13 +64,15 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
         raise RequestError("deadline_exceeded", message, param="routing.deadline_ms")
     inforce, routing = view.inforce, request.routing
     configuration = inforce.configuration
-    catalog, defaults = compiled(configuration.catalog), defaults_of(configuration)
+    catalog, policies = compiled(configuration.catalog), policies_of(inforce)
     task = task_of(request)
+    policy = policies.of(tenant, task)
     if catalog.qualities.refresh(view.quality, now):
         # Quality is a part of every profile; feedback comes seldom.
         catalog.profiles.clear()
-    profile = profile_of(catalog, request, task)
-    priority = priority_of(defaults, tenant, routing)
+    min_quality, demanded = min_quality_of(policy, request)
+    profile = profile_of(catalog, request, task, min_quality)
+    priority = priority_of(policies, tenant, routing)
     zone = inforce.zones.get(tenant, "")
     budget = gate(budgets_of(inforce.budgets), catalog, tenant, view.spend, now, priority, zone)
     catalog.learned.refresh(view.health, now, view.learned)
@@ -93,16 +95,19 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     if not field.members:
         raise rejection(profile.hard, misfits, {**out.full, **out.blocked}, len(catalog.ids), now)
 
-    chosen = choice(inforce, defaults, tenant, routing, budget.used)
+    chosen = choice(policy, routing, budget.used)
     weights, factors = COST_ALONE, None
     changed: tuple[str, ...] = ()
     if chosen.strategy in PRICED:
         terms = COST_STRATEGIES[chosen.cost_strategy](catalog, view, budget, priority)
         weights, factors, changed = terms.weights, terms.factors, terms.reasons
-    if routing.weights:
-        weights = _normal(routing.weights.items()) or weights
+    if chosen.weights:
+        weights = chosen.weights
+        if chosen.cost_strategy == "budget_aware":
+            # Its sentence says what cost weighs, and here something else does.
+            changed = ()
     setting = setting_of(
-        catalog, field, view, request, task, size_in, seed, factors, defaults.target_ms or TARGET_MS, weights, busy
+        catalog, field, view, request, task, size_in, seed, factors, policies.target_ms or TARGET_MS, weights, busy
     )
     most = configuration.routing.max_attempts
     result = ordered(setting, chosen, most)
@@ -125,6 +130,7 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
             *field.admitted.reasons,
             *budget.reasons,
             *chosen.reasons,
+            *demanded,
             *changed,
             *field.left_out,
         ),
@@ -155,13 +161,6 @@ def _reserves(
         out = min(most or p99, p99, max_out[p])
         found[name] = -(-(price_in[p] * size_in + price_out[p] * out) // MILLION)
     return found
-
-
-def _normal(weights: Iterable[tuple[str, float]]) -> dict[str, float] | None:
-    """Weights that sum to 1; None where nothing weighs."""
-    heavy = {name: weight for name, weight in weights if weight > 0}
-    total = sum(heavy.values())
-    return {name: weight / total for name, weight in heavy.items()} or None
 
 
 def _plan(field: Field, places: list[int], fallback: bool, most: int) -> tuple[PlanStep, ...]:

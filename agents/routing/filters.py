@@ -187,13 +187,15 @@ def capability(compiled: Compiled, position: int, request: ChatRequest) -> Reaso
     return None
 
 
-def preferences(compiled: Compiled, position: int, request: ChatRequest, quality: float) -> tuple[Reason, ...]:
-    """What the caller asked for and the emergency tier may give up, in the order of RELAXATION."""
+def preferences(
+    compiled: Compiled, position: int, request: ChatRequest, quality: float, min_quality: float | None
+) -> tuple[Reason, ...]:
+    """What the caller asked for, or the task's policy, and the emergency tier may give up, in the order of RELAXATION."""
     routing = request.routing
     missed = []
     if routing.region and compiled.deployments[position].region != routing.region:
         missed.append(Reason.REGION)
-    if routing.min_quality is not None and quality < routing.min_quality:
+    if min_quality is not None and quality < min_quality:
         missed.append(Reason.MIN_QUALITY)
     if routing.tier and compiled.models[position].tier != routing.tier:
         missed.append(Reason.TIER)

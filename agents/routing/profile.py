@@ -36,24 +36,27 @@ class Profile:
     fields: dict[Any, Any]
 
 
-def profile_of(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
-    """The profile of the request's shape. Raises RequestError `unknown_model`, with the names that come close."""
+def profile_of(compiled: Compiled, request: ChatRequest, task: str, min_quality: float | None) -> Profile:
+    """The profile of the request's shape. `min_quality`: the request's, or that of its task's policy.
+
+    Raises RequestError `unknown_model`, with the names that come close.
+    """
     routing = request.routing
     key = (
-        request.model, request.needs, task, routing.tier, routing.region, routing.min_quality, routing.fallback,
+        request.model, request.needs, task, routing.tier, routing.region, min_quality, routing.fallback,
         None if routing.allow is None else tuple(routing.allow), tuple(routing.deny or ()),
     )  # fmt: skip
     known: Profile | None = compiled.profiles.get(key)
     if known is not None:
         return known
-    made = _make(compiled, request, task)
+    made = _make(compiled, request, task, min_quality)
     if len(compiled.profiles) >= SHAPES_KEPT:
         compiled.profiles.clear()
     compiled.profiles[key] = made
     return made
 
 
-def _make(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
+def _make(compiled: Compiled, request: ChatRequest, task: str, min_quality: float | None) -> Profile:
     block = _blocks(compiled, request)
     believed = [
         compiled.qualities.of(position, task, _quality(model, task)) for position, model in enumerate(compiled.models)
@@ -67,7 +70,7 @@ def _make(compiled: Compiled, request: ChatRequest, task: str) -> Profile:
         if missing:
             hard[position] = missing
             continue
-        missed = preferences(compiled, position, request, quality[position])
+        missed = preferences(compiled, position, request, quality[position], min_quality)
         if missed:
             soft[position] = missed
     capable = [position for position in range(len(compiled.ids)) if position not in hard]

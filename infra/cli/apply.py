@@ -46,7 +46,7 @@ async def _apply(settings: "Settings", dry_run: bool) -> None:
 
 
 def differences(inforce: "InForce", settings: "Settings") -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (in force, in the file), also for budgets and strategies set by commands: an apply ends those."""
+    """Dotted key -> (in force, in the file), also for what commands set: an apply ends those."""
     from streams.apply import changes
 
     found = changes(inforce, settings)
@@ -60,6 +60,9 @@ def differences(inforce: "InForce", settings: "Settings") -> dict[str, tuple[Any
     for tenant, strategy in inforce.strategies.items():
         name = f"strategy of {tenant}" if tenant else "strategy"
         found[f"{name} (set by a command)"] = (strategy, None if tenant else settings.routing.strategy)
+    for tenant, weights in inforce.weights.items():
+        name = f"weights of {tenant}" if tenant else "weights"
+        found[f"{name} (set by a command)"] = (weights, None if tenant else settings.routing.weights)
     return found
 
 

@@ -132,6 +132,35 @@ def strategy(
     _publish(config, make)
 
 
+@app.command("weights")
+def weights(
+    given: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=NUMBER...", help="cost, speed, quality, reliability or load.")
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="For one tenant; for all by default.")] = "",
+    clear: Annotated[bool, typer.Option("--clear", help="Go back to what the file says.")] = False,
+    config: Config = None,
+) -> None:
+    """Set the weights that weighted and adaptive choose by, for a tenant or for all.
+
+    \b
+    Example:
+      turnout set weights cost=0.6 quality=0.4 --tenant acme
+    """
+    from schemas.errors import ConfigurationError
+
+    if clear and given:
+        raise ConfigurationError("--clear takes no weights; name weights or clear them")
+    heavy = {} if clear else weights_of(given or [])
+
+    def make(inforce: "InForce", origin: dict[str, Any]) -> "Event":
+        from schemas.events import WeightsSet
+
+        return WeightsSet(**_origin(origin, f"weights/{tenant}"), weights=heavy, tenant=tenant)
+
+    _publish(config, make)
+
+
 @app.command("circuit")
 def circuit(
     deployment: Annotated[str, typer.Argument(help="The deployment's id.")],
@@ -241,6 +270,31 @@ def duration_us(text: str) -> int:
     if seconds is None or not text[:-1].isdigit() or not int(text[:-1]):
         raise ConfigurationError(f"{text} is no duration; write a number and s, m, h or d, such as 1h")
     return int(text[:-1]) * seconds * MICROS_PER_S
+
+
+def weights_of(given: list[str]) -> dict[str, float]:
+    """`cost=0.6`, `quality=0.4` as numbers by name. Raises ConfigurationError."""
+    from typing import get_args
+
+    from schemas.errors import ConfigurationError
+    from schemas.policy import WeightName
+
+    names, found = get_args(WeightName), dict[str, float]()
+    for item in given:
+        name, _, text = item.partition("=")
+        if name not in names:
+            raise ConfigurationError(f"{name} is no weight; use one of {', '.join(names)}")
+        if name in found:
+            raise ConfigurationError(f"{name} is named twice; give each weight once")
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise ConfigurationError(f"{item} is no weight; write a name, = and a number, such as cost=0.6") from None
+        if not (math.isfinite(found[name]) and found[name] >= 0):
+            raise ConfigurationError(f"{item} cannot weigh; give a number of 0 or more")
+    if not any(found.values()):
+        raise ConfigurationError("Nothing weighs; name a weight above 0, such as cost=0.6 quality=0.4, or --clear them")
+    return found
 
 
 def known(name: str, names: Any, what: str) -> None:

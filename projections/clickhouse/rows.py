@@ -39,6 +39,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "CostIncurred": {"status": "certainty", "code": "price_version"},
     "BudgetSet": {"subject": "scope"},
     "StrategySet": {"subject": "tenant"},
+    "WeightsSet": {"subject": "tenant"},
     "CircuitForced": {"subject": "deployment"},
     "CredentialReleased": {"subject": "deployment"},
     "DeploymentSwitched": {"subject": "deployment"},

@@ -20,6 +20,7 @@ from schemas.events.control import (
     DeploymentSwitched,
     StrategySet,
     TopicsCreated,
+    WeightsSet,
 )
 from schemas.events.costs import CostEvent, CostIncurred, CostReserved
 from schemas.events.feedback import FeedbackGiven
@@ -65,7 +66,7 @@ EVENTS: tuple[type[Event], ...] = (
     SlaMeasured, SlaBreached, SlaRestored, AnomalyDetected, PartitionPaused, PartitionResumed,
     AlertRaised, AlertEscalated, AlertResolved, AlertDelivered,
     TopicsCreated, ConfigurationApplied, BudgetSet, StrategySet, CircuitForced, CredentialReleased,
-    DeploymentSwitched, AlertSilenced,
+    DeploymentSwitched, AlertSilenced, WeightsSet,
 )  # fmt: skip
 EVENT_TYPES: dict[str, type[Event]] = {event.__name__: event for event in EVENTS}
 
@@ -79,4 +80,5 @@ __all__ = [
     "Exclusion", "FeedbackGiven", "PartitionPaused", "PartitionResumed", "PlanStep", "ProbeEvent", "ProbeFailed",
     "ProbeSucceeded", "RequestAccepted", "RequestCompleted", "RequestDeduplicated", "RequestEvent", "RequestRejected",
     "RouteDecided", "SlaBreached", "SlaEvent", "SlaMeasured", "SlaRestored", "StrategySet", "TopicsCreated",
+    "WeightsSet",
 ]  # fmt: skip

@@ -43,6 +43,15 @@ class StrategySet(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsSet(Event):
+    """Weights by utility, as they were given; empty ends an earlier command. `tenant` is empty for the default of all."""
+
+    weights: dict[str, float]
+    tenant: str
+    author: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitForced(Event):
     """`position`: open | closed | auto."""
 

@@ -104,16 +104,18 @@ def test_single_commands_are_checked_and_published(turnout: CommandLine) -> None
     for arguments in (
         ("set", "budget", "tenant:acme", "day", "200.1", "--at-limit", "local_only"),
         ("set", "strategy", "cost", "--tenant", "acme"),
+        ("set", "weights", "cost=0.6", "quality=0.4", "--tenant", "acme"),
         ("set", "circuit", "openai-eu", "open"),
         ("set", "deployment", "openai-eu", "off"),
         ("set", "credential", "openai-eu", "release"),
     ):
         assert turnout(*arguments).startswith("published at control offset ")
-    events = documents(turnout("tail", "control", "--from-beginning", "--limit", "7"))[2:]
+    events = documents(turnout("tail", "control", "--from-beginning", "--limit", "8"))[2:]
     assert [event["event"] for event in events] == [
-        "BudgetSet", "StrategySet", "CircuitForced", "DeploymentSwitched", "CredentialReleased",
+        "BudgetSet", "StrategySet", "WeightsSet", "CircuitForced", "DeploymentSwitched", "CredentialReleased",
     ]  # fmt: skip
     assert (events[0]["limit_nano_usd"], events[0]["at_limit"]) == (200_100_000_000, "local_only")
+    assert (events[2]["weights"], events[2]["tenant"]) == ({"cost": 0.6, "quality": 0.4}, "acme")
     shown = json.loads(turnout("status", "--json"))
     assert shown["deployments"][0] | {"reason": ""} == {
         "deployment": "openai-eu", "circuit": "closed", "forced": "open", "service": "off", "open_until": None,
@@ -122,6 +124,9 @@ def test_single_commands_are_checked_and_published(turnout: CommandLine) -> None
     assert [(row["scope"], row["limit_usd"]) for row in shown["budgets"]] == [("global", 5.0), ("tenant:acme", 200.1)]
     assert "lag:" in turnout("status")
     assert "budget tenant:acme/day (set by a command): 200.1 -> nothing" in turnout("apply", "--dry-run")
+    assert 'weights of acme (set by a command): {"cost":0.6,"quality":0.4} -> nothing' in turnout("apply", "--dry-run")
+    turnout("set", "weights", "--clear", "--tenant", "acme")
+    assert "weights" not in turnout("apply", "--dry-run")
 
 
 def test_send_and_tail(turnout: CommandLine, tmp_path: Path) -> None:

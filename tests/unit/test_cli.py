@@ -79,6 +79,29 @@ def test_usage_errors_are_one_sentence(capsys: pytest.CaptureFixture[str], argum
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("costs=1",), "costs is no weight; use one of cost, speed, quality, reliability, load"),
+        (("cost",), "cost is no weight; write a name, = and a number"),
+        (("cost=much",), "cost=much is no weight"),
+        (("cost=-1",), "cost=-1 cannot weigh; give a number of 0 or more"),
+        (("cost=nan",), "cost=nan cannot weigh"),
+        (("cost=1", "cost=2"), "cost is named twice"),
+        (("cost=0",), "Nothing weighs"),
+        ((), "Nothing weighs"),
+        (("cost=1", "--clear"), "--clear takes no weights"),
+    ],
+)
+def test_wrong_weights_are_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    status, out, err = run(capsys, "set", "weights", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_no_broker_is_a_failed_operation(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "turnout.yaml"
     file.write_text("kafka: {bootstrap_servers: 127.0.0.1:1}\n")

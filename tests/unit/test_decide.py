@@ -372,6 +372,46 @@ class TestChoice:
         assert decided(view(tenants=tenants, strategies={"acme": "speed"})).strategy == "speed"
         assert decided(view(tenants=tenants), request(routing={"strategy": "speed"})).strategy == "speed"
 
+    def test_a_policy_of_a_task_wins_over_the_default_alone(self) -> None:
+        by_task = {"conversation": {"strategy": "quality", "balancer": "token_aware"}, "math": {"strategy": "speed"}}
+        decision = decided(view(routing={"by_task": by_task}))
+        assert (decision.strategy, decision.balancer) == ("quality", "token_aware")
+        assert "strategy quality: the policy of task conversation" in decision.reasons
+        assert "balancer token_aware: the policy of task conversation" in decision.reasons
+        math = decided(view(routing={"by_task": by_task}), request(routing={"task": "math"}))
+        assert (math.strategy, math.balancer) == ("speed", "round_robin")
+        tenants = [{"id": "acme", "strategy": "reliability"}]
+        assert decided(view(routing={"by_task": by_task}, tenants=tenants)).strategy == "reliability"
+
+    def test_weights_of_a_policy_rank_as_those_of_a_request_do(self) -> None:
+        peers, heavy = (MINI_EU, BIG | {"fallback_tier": "primary"}), {"quality": 0.9, "cost": 0.1}
+        asked = request(routing={"strategy": "weighted"})
+        named = decided(view(*peers), request(routing={"strategy": "weighted", "weights": heavy}))
+        policy = decided(view(*peers, tenants=[{"id": "acme", "weights": heavy}]), asked)
+        assert steps(decided(view(*peers), asked))[0] == "mini-eu"
+        assert steps(named)[0] == steps(policy)[0] == "big"
+        assert named.estimates == policy.estimates
+        assert "weights quality 0.90, cost 0.10: the tenant's policy" in policy.reasons
+        assert not any("weights" in reason for reason in named.reasons)
+
+    def test_budget_aware_does_not_say_what_other_weights_replaced(self) -> None:
+        tenants = [{"id": "acme", "strategy": "weighted", "cost_strategy": "budget_aware"}]
+        assert any(reason.startswith("budget_aware") for reason in decided(view(tenants=tenants)).reasons)
+        tenants[0]["weights"] = {"speed": 1}  # type: ignore[assignment]
+        assert not any(reason.startswith("budget_aware") for reason in decided(view(tenants=tenants)).reasons)
+
+    def test_the_least_quality_of_a_task_filters_as_the_requests_does(self) -> None:
+        by_task = {"conversation": {"min_quality": 0.7}}
+        policy = decided(view(routing={"by_task": by_task}))
+        assert (steps(policy), policy.excluded) == (
+            steps(decided(view(), request(routing={"min_quality": 0.7}))),
+            decided(view(), request(routing={"min_quality": 0.7})).excluded,
+        )
+        assert steps(policy) == ["big"]
+        assert "min_quality 0.70: the policy of task conversation" in policy.reasons
+        assert steps(decided(view(routing={"by_task": by_task}), request(model="mini")))[0] == "mini-eu"
+        assert steps(decided(view(routing={"by_task": by_task}), request(routing={"min_quality": 0.5})))[0] == "mini-eu"
+
     @pytest.mark.parametrize(
         ("strategy", "first"), [("cost", "mini-eu"), ("quality", "big"), ("speed", "big"), ("reliability", "big")]
     )

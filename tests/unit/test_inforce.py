@@ -16,6 +16,7 @@ from schemas.events import (
     Event,
     StrategySet,
     TopicsCreated,
+    WeightsSet,
 )
 from schemas.inforce import InForce, apply_control, digest_of, document_of
 from schemas.policy import Budget, Configuration, RoutingPolicy
@@ -46,6 +47,10 @@ def switch(on: bool, deployment: str = "d1") -> DeploymentSwitched:
 
 def strategy(name: str, tenant: str = "") -> StrategySet:
     return StrategySet(**AUTHOR, strategy=name, tenant=tenant)
+
+
+def weights(tenant: str = "", **given: float) -> WeightsSet:
+    return WeightsSet(**AUTHOR, weights=given, tenant=tenant)
 
 
 def fold(*events: Event, state: InForce | None = None) -> InForce:
@@ -88,15 +93,21 @@ def test_a_budget_of_another_scope_or_period_is_added(scope: str, period: str) -
 
 
 def test_a_new_file_replaces_budget_and_strategy_commands_and_keeps_circuits_and_switches() -> None:
-    commands = (budget(), budget(scope="global"), strategy("speed"), circuit("open"), switch(False))
+    commands = (budget(), budget(scope="global"), strategy("speed"), weights(cost=1), circuit("open"), switch(False))
     state = fold(applied(FILE), *commands, applied(FILE))
-    assert (state.budgets, state.strategies) == ((DAY,), {})
+    assert (state.budgets, state.strategies, state.weights) == ((DAY,), {}, {})
     assert (state.forced, state.switched_off) == ({"d1": "open"}, frozenset({"d1"}))
 
 
 def test_strategies_are_kept_by_tenant() -> None:
     state = fold(strategy("speed"), strategy("cost", "acme"), strategy("quality", "acme"))
     assert state.strategies == {"": "speed", "acme": "quality"}
+
+
+def test_weights_are_kept_by_tenant_until_they_are_cleared() -> None:
+    state = fold(weights(cost=1), weights("acme", cost=1), weights("acme", speed=0.5, cost=0.5))
+    assert state.weights == {"": {"cost": 1}, "acme": {"speed": 0.5, "cost": 0.5}}
+    assert fold(weights("acme"), weights("other"), state=state).weights == {"": {"cost": 1}}
 
 
 def test_a_circuit_is_held_until_auto() -> None:
@@ -121,6 +132,8 @@ COMMANDS = st.one_of(
     st.builds(circuit, st.sampled_from(["open", "closed", "auto"]), st.sampled_from(["d1", "d2"])),
     st.builds(switch, st.booleans(), st.sampled_from(["d1", "d2"])),
     st.builds(strategy, st.sampled_from(["cost", "speed"]), st.sampled_from(["", "acme"])),
+    st.builds(weights, st.sampled_from(["", "acme"]), cost=st.sampled_from([0.5, 1])),
+    st.builds(weights, st.sampled_from(["", "acme"])),
     st.just(applied(FILE)),
 )
 

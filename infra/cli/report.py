@@ -1,4 +1,4 @@
-"""`turnout report`: how targets were kept over a period, and what explains a breach; from SQL alone."""
+"""`turnout report`: how targets were kept over a period, what explains a breach, what will be spent; from SQL alone."""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -20,6 +20,9 @@ STEP_MINUTES = {"day": 30, "week": 180, "month": 720}
 TIME_PARTS = 10
 MAX_BEFORE_S = 24 * 3_600
 """A breach is held against the day before it, or as long as its window is where that is longer."""
+
+
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 
 
 class ReportPeriod(StrEnum):
@@ -60,6 +63,33 @@ def sla(
         typer.echo(page(document))
     else:
         _print(document)
+
+
+@app.command("forecast")
+def forecast(
+    period: Annotated[ReportPeriod, typer.Option(help="The period that has --at in it.")] = ReportPeriod.MONTH,
+    at: Annotated[
+        datetime | None, typer.Option(formats=MOMENTS, help="Forecast as of then, UTC; now by default.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """What the whole, each tenant and each provider will have spent at the period's end, with an 80 % interval.
+
+    Looks at 42 days of hourly spend at most; empty where fewer than three whole days are known. Periods are UTC.
+
+    \b
+    Example:
+      turnout report forecast --period week
+    """
+    found = forecast_report(settings_of(config), period.value, at.replace(tzinfo=UTC) if at else datetime.now(UTC))
+    if as_json:
+        print_json(found, indent=True)
+    elif not found["scopes"]:
+        typer.echo("nothing was spent in the last 42 days")
+    else:
+        typer.echo(f"Spend of the {found['period']} from {found['since']} to {found['until']} UTC, as of {found['at']}")
+        print_table(tuple(found["scopes"][0]), [list(row.values()) for row in found["scopes"]])
 
 
 @app.command("cause")
@@ -119,6 +149,25 @@ def sla_report(settings: "Settings", period: str, at: datetime) -> dict[str, Any
         "until": _moment(until),
         "targets": targets,
         "breaches": breaches,
+    }
+
+
+def forecast_report(settings: "Settings", period: str, at: datetime) -> dict[str, Any]:
+    """Forecasts as a document: period, scopes each with US dollars spent, to come, limit. Raises OperationError."""
+    from infra.cli.forecasts import forecast_rows
+    from projections.forecast import KEPT_DAYS
+
+    since, until = period_of(period, at)
+    # The day that `at` is in is not whole.
+    first = min(since, period_of("day", at)[0] - timedelta(days=KEPT_DAYS))
+    spend = _rows(settings, "spend_by_hour", {"since": _moment(first)})
+    limits = {row["scope"]: row["limit_usd"] for row in _rows(settings, "limits", {"period": period})}
+    return {
+        "period": period,
+        "since": _moment(since),
+        "until": _moment(until),
+        "at": _moment(at),
+        "scopes": forecast_rows(spend, limits, first, at, (since, until)),
     }
 
 

@@ -48,6 +48,14 @@ QUERIES: dict[str, str] = {
                 GROUP BY source_topic, source_partition, source_offset HAVING count() > 1)) AS duplicated,
             (SELECT count() FROM turnout.drift) AS drifted,
             (SELECT count() FROM turnout.ingest_errors) AS unreadable""",
+    # since: the start of a UTC day; `start`: seconds.
+    "spend_by_hour": """
+        SELECT scope, toUnixTimestamp(hour) AS start, toInt64(sum(cost_usd) * 1000000000) AS nano_usd
+        FROM turnout.tenant_costs
+        ARRAY JOIN ['global', concat('tenant:', tenant), concat('provider:', provider)] AS scope
+        WHERE hour >= {since:DateTime('UTC')}
+        GROUP BY scope, start ORDER BY scope, start""",
+    "limits": "SELECT scope, limit_usd FROM turnout.limits WHERE period = {period:String}",
     # since, until: the period; minutes: width of a point of the series. A target is measured once a minute.
     "sla_report": """
         SELECT metric, scope, window_s, count() AS measured, countIf(h.status = 'met') AS met,

@@ -141,7 +141,7 @@ def test_every_named_query_runs(client: Client) -> None:
     since = datetime(2026, 1, 1)
     for sql in QUERIES.values():
         ask(client, sql, since=since, request_id="r-1", minutes=60, until=since, before=since, slow=0.0, scope="global", width=60,
-            breach="success_rate/global/900#1")  # fmt: skip
+            breach="success_rate/global/900#1", period="month")  # fmt: skip
     (summary,) = ask(client, QUERIES["summary"], since=since)
     assert summary[:5] == (3, 2, 0, 1, 1)
     assert ask(client, QUERIES["integrity"]) == [(0, 1, 0, 1)]

@@ -15,14 +15,16 @@ from projections.measure import (
     Measurement,
     Tally,
     measure,
+    quality_window_s,
     tally_of_health,
     tally_of_requests,
+    tally_of_scores,
 )
 from schemas.events import Event, SlaBreached, SlaMeasured, SlaRestored
 from schemas.inforce import InForce
 from schemas.merge import MINUTE, RequestTotals, merge_health
 from schemas.policy import SlaTarget
-from schemas.state import HealthState, SlaState
+from schemas.state import HealthState, QualityState, SlaState
 
 UNJUDGED = SlaState()
 Stepped = tuple[SlaState, tuple[Event, ...]]
@@ -38,6 +40,8 @@ class Promise:
     @property
     def window_s(self) -> int:
         """Seconds: what is judged, at most what is kept."""
+        if self.target.metric == "quality":
+            return quality_window_s(self.target.window_s)
         return self.target.window_s if self._whole else min(self.target.window_s, HEALTH_WINDOW_S)
 
     @property
@@ -70,20 +74,28 @@ def promises(inforce: InForce, tenants: Iterable[str]) -> dict[str, Promise]:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What targets are measured by: merged counts of requests, health by deployment."""
+    """What targets are measured by: merged counts of requests, health and feedback by deployment."""
 
     requests: RequestTotals
     health: Mapping[str, HealthState]
+    quality: Mapping[str, QualityState]
 
-    def tally(self, inforce: InForce, scope: str, window_s: float, now: int) -> Tally:
-        """Counts of a scope over a window that ends at `now` (microseconds)."""
+    def tally(self, inforce: InForce, metric: str, scope: str, window_s: float, now: int) -> Tally:
+        """Counts that a metric of a scope needs, over a window that ends at `now` (microseconds).
+
+        Feedback is kept by deployment: of a tenant's quality nothing is known.
+        """
         kind, _, name = scope.partition(":")
-        if kind in ("global", "tenant"):
+        if kind in ("global", "tenant") and metric != "quality":
             return tally_of_requests(self.requests.window(scope, window_s, now), window_s)
         ids = [
             deployment.id for deployment in inforce.configuration.catalog.deployments
             if name == (deployment.provider if kind == "provider" else deployment.id)
         ]  # fmt: skip
+        if metric == "quality":
+            # Also of deployments that are no longer in the catalog: their answers were given.
+            scored = {"global": list(self.quality), "tenant": []}.get(kind, ids)
+            return tally_of_scores((self.quality[each] for each in scored if each in self.quality), window_s, now)
         state = merge_health(self.health[each] for each in ids if each in self.health)
         return tally_of_health(state, window_s, now)
 
@@ -101,9 +113,10 @@ def judge_sla(
     wanted = {subject: each for subject, each in promises(inforce, evidence.requests.tenants).items() if owns(subject)}
     for subject, promise in wanted.items():
         window_s = promise.window_s
-        measured = measure(promise.target, evidence.tally(inforce, promise.scope, window_s, now))
+        metric, scope = promise.target.metric, promise.scope
+        measured = measure(promise.target, evidence.tally(inforce, metric, scope, window_s, now))
         short_s = max(60.0, window_s / SHORT)
-        recent = measure(promise.target, evidence.tally(inforce, promise.scope, short_s, now))
+        recent = measure(promise.target, evidence.tally(inforce, metric, scope, short_s, now))
         judge = _Judge(subject, promise, measured, recent.burn, judged.get(subject, UNJUDGED), now, derived_from)
         events += judge.events()
     for subject, state in judged.items():

@@ -4,19 +4,22 @@ A burn rate is the share of bad events over the share that the target allows: at
 the window, at 10 a tenth of it (Google SRE workbook, chapter 5). The short window shows whether it still burns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from projections.histogram import quantile, value_of
 from schemas.merge import MINUTE, merge_counts
 from schemas.policy import SlaTarget
-from schemas.state import HealthState, RequestCounts
+from schemas.spans import SCORES_KEPT, SCORES_SPAN
+from schemas.state import HealthState, QualityState, RequestCounts
 from schemas.units import MICROS_PER_S, NANO
 
 MICRO = 1_000_000
 UNKNOWN = -1
 HEALTH_WINDOW_S = 15 * 60
 """Health of deployments and providers is kept for 15 minutes: their targets are judged over that at most."""
+SCORE = 1000
+"""Feedback is summed in thousandths."""
 SHORT = 12
 """The short window is a twelfth of the long one, as in the workbook's 1 h and 5 min; a minute at least."""
 HIGHER_IS_BETTER = frozenset({"availability", "success_rate", "throughput_per_s", "quality"})
@@ -29,7 +32,7 @@ SEVERITY = {"missed": "info", "warning": "warning", "critical": "critical"}
 class Tally:
     """What happened in a window. `up`, `down`: what counts as available or not; `good`, `bad`: as success or not.
 
-    `cost`: nano-USD, None where no state knows it.
+    `cost`: nano-USD, None where no state knows it. `scored`, `scores`: feedback, its number and sum in thousandths.
     """
 
     up: int
@@ -39,6 +42,8 @@ class Tally:
     latency: Mapping[int, int]
     window_s: float
     cost: int | None = None
+    scored: int = 0
+    scores: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,23 @@ def tally_of_health(state: HealthState, window_s: float, now: int) -> Tally:
         up=succeeded + sum(bucket.probes_succeeded for bucket in buckets),
         down=failed - limited + sum(bucket.probes_failed for bucket in buckets),
         good=succeeded, bad=failed, latency=latency, window_s=window_s,
+    )  # fmt: skip
+
+
+def quality_window_s(window_s: float) -> int:
+    """Seconds: feedback is kept by days of UTC, 28 of them, so a window is whole days that end with today."""
+    return max(1, min(-(-round(window_s * MICROS_PER_S) // SCORES_SPAN), SCORES_KEPT)) * (SCORES_SPAN // MICROS_PER_S)
+
+
+def tally_of_scores(states: Iterable[QualityState], window_s: float, now: int) -> Tally:
+    """Feedback on these deployments, all tasks alike; nothing else is counted."""
+    first = now // SCORES_SPAN - quality_window_s(window_s) * MICROS_PER_S // SCORES_SPAN + 1
+    found = [
+        bucket for state in states for buckets in state.tasks.values() for bucket in buckets if bucket.day >= first
+    ]  # fmt: skip
+    return Tally(
+        up=0, down=0, good=0, bad=0, latency={}, window_s=window_s, scored=sum(bucket.count for bucket in found),
+        scores=sum(bucket.total for bucket in found),
     )  # fmt: skip
 
 
@@ -109,6 +131,8 @@ def _value(metric: str, tally: Tally) -> tuple[int, float | None]:
             return tally.good, tally.good / tally.window_s
         case "cost_per_success_usd":
             return tally.good, tally.cost / NANO / tally.good if tally.cost is not None and tally.good else None
+        case "quality":
+            return tally.scored, tally.scores / SCORE / tally.scored if tally.scored else None
         case _:
             return 0, None
 

@@ -104,7 +104,8 @@ class SlaTarget(Configured):
 
     Ratios are 0..1. Missing `target` is an info, `warning` a warning, `critical` critical; without `warning` a missed target
     warns. Below `minimum_sample` events nothing is said. Providers and deployments are judged over 900 s at most, by minutes;
-    tenants and the whole up to an hour by minutes, up to two days by hours, up to 32 days by days.
+    tenants and the whole up to an hour by minutes, up to two days by hours, up to 32 days by days. Quality is the mean score
+    of feedback over whole days of UTC, today included, at most 28; not of a tenant, whose feedback nothing keeps apart.
     """
 
     metric: Literal[

@@ -227,7 +227,7 @@ class Projector:
         inforce, now, position, view = owned.projection.inforce, tick.logged_at, tick.position, self._view
         return [
             *judge_budgets(inforce, view.spend, judged("budget"), now, owns, position),
-            *judge_sla(inforce, Evidence(view.requests, view.health), judged("sla"), now, owns, position),
+            *judge_sla(inforce, Evidence(view.requests, view.health, view.quality), judged("sla"), now, owns, position),
             *judge_anomalies(view.health, judged("anomaly"), now, owns, position),
             *judge_partitions(judged("alert"), self._covered, now, position),
         ]

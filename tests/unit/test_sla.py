@@ -16,7 +16,8 @@ from schemas.events import Event, SlaBreached, SlaMeasured, SlaRestored
 from schemas.inforce import InForce
 from schemas.merge import MINUTE, RequestTotals
 from schemas.policy import Configuration, SlaTarget
-from schemas.state import HealthState, RequestCounts, SlaState
+from schemas.spans import SCORES_SPAN
+from schemas.state import HealthState, QualityState, RequestCounts, ScoresBucket, SlaState
 
 CATALOG: dict[str, Any] = {
     "models": [{"id": "m"}],
@@ -45,12 +46,12 @@ class Judge:
 
     def __init__(self, *targets: SlaTarget) -> None:
         self.inforce = InForce(configuration=Configuration.model_validate({"catalog": CATALOG, "sla": targets}))
-        self.totals, self.health = RequestTotals(), dict[str, HealthState]()
+        self.totals, self.health, self.quality = RequestTotals(), dict[str, HealthState](), dict[str, QualityState]()
         self.fold, self.judged, self.offset = SlaFold(), dict[str, SlaState](), 0
 
     def judge(self, now: int = START, owns: Callable[[str], bool] = lambda subject: True) -> list[Event]:
         self.offset += 1
-        evidence = Evidence(self.totals, self.health)
+        evidence = Evidence(self.totals, self.health, self.quality)
         events = judge_sla(self.inforce, evidence, self.judged, now, owns, f"llm.transitions-0-{self.offset}")
         for event in events:
             subject = self.fold.subject(event)
@@ -87,6 +88,44 @@ def test_every_metric_of_requests() -> None:
     # All of them are slower than the target, 5 % may be.
     assert (latency.status, latency.burn) == ("warning", 20_000)
     assert measure(target("quality"), tally).status == "unknown"
+
+
+def scored(*days: tuple[int, int, int], task: str = "code") -> QualityState:
+    """`days`: how many days ago, number of scores, each in thousandths."""
+    today = START // SCORES_SPAN
+    return QualityState({task: tuple(ScoresBucket(today - ago, n, n * each) for ago, n, each in days)})
+
+
+def test_quality_is_what_feedback_says() -> None:
+    quality = {"metric": "quality", "target": 0.8, "critical": 0.5}
+    judge = Judge(
+        target(**quality, scope="deployment:d1"), target(**quality, scope="provider:openai", window_s=7 * 86_400),
+        target(**quality, scope="global", window_s=32 * 86_400), target(**quality, scope="tenant:acme"),
+        target(**quality, scope="deployment:d3"),
+    )  # fmt: skip
+    judge.quality = {
+        "d1": scored((6, 10, 1000), (0, 20, 400)), "d2": scored((7, 100, 0), (3, 30, 1000), task="analysis"),
+        "gone": scored((27, 50, 900)), "d3": scored((0, 19, 0)),
+    }  # fmt: skip
+    found = {event.subject: event for event in judge.judge() if isinstance(event, SlaMeasured)}
+    said = {subject: (event.value_micros, event.sample, event.status) for subject, event in found.items()}
+    assert said == {
+        # Windows are whole days, 28 at most.
+        "quality/deployment:d1/86400": (400_000, 20, "critical"),
+        "quality/provider:openai/604800": (800_000, 60, "met"),
+        "quality/global/2419200": (round(1e6 * (10 + 8 + 30 + 45) / 229), 229, "critical"),
+        "quality/tenant:acme/86400": (-1, 0, "unknown"),
+        "quality/deployment:d3/86400": (-1, 19, "unknown"),
+    }
+    assert [event.burn_milli for event in found.values()] == [-1] * 5
+
+
+def test_quality_recovers_when_people_say_so() -> None:
+    judge = Judge(target("quality", target=0.8, scope="deployment:d1"))
+    judge.quality = {"d1": scored((0, 20, 700))}
+    assert kinds(judge.judge()) == ["SlaMeasured", "SlaBreached"]
+    judge.quality = {"d1": scored((0, 60, 900))}
+    assert kinds(judge.judge(START + SECOND)) == ["SlaMeasured", "SlaRestored"]
 
 
 def test_health_of_deployments() -> None:

@@ -28,6 +28,7 @@ from faust.types import TP, Message
 
 from schemas.errors import LeaseLost
 from streams.clock import boottime
+from streams.continuity import Continuity, Step
 from streams.eager import Begun
 from streams.fetching import pace
 from streams.lease import Lease, Membership
@@ -136,6 +137,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
     def on_init(self) -> None:
         super().on_init()
         self._settling = asyncio.Lock()
+        self._continuity = Continuity()
 
     def _new_consumer_thread(self) -> SafeThread:
         return SafeThread(self, loop=self.loop, beacon=self.beacon)
@@ -200,26 +202,39 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             while not (self.should_stop or fetcher.should_stop):
                 await asyncio.sleep(0)
                 since_yield = 0
+                self._continuity.batch()
                 async for tp, message in self.getmany(timeout=1.0):
-                    read = self._read_offset[tp]
-                    if read is not None and message.offset < read:
+                    step = self._continuity.step(tp, message.offset)
+                    if step is Step.SEEK:
+                        await self._read_again(tp, message.offset)
+                    if step is not Step.DELIVER:
                         continue
                     since_yield += 1
                     if since_yield % RECORDS_AT_ONCE == 0:
                         await asyncio.sleep(0)
                     if self.app.direct is None:
-                        await self._deliver(message)
+                        if not await self._deliver(message):
+                            break
                     else:
                         await self.app.direct(DirectRecord(message, self._acked[tp]))
                     self._read_offset[tp] = message.offset
+                    self._continuity.delivered(tp, message.offset)
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, message: Message) -> bool:
+        """Hand a record to its stream; False when a rebalance came first, and the record is read again after it."""
         begun = Begun(self.callback(message))
-        if not begun.done:
-            await self.wait_first(begun.rest(), self.suspend_flow.wait())
+        if begun.done:
+            return True
+        result = await self.wait_first(rest := begun.rest(), self.suspend_flow.wait())
+        return rest in result.done
+
+    async def _read_again(self, tp: TP, found: int) -> None:
+        expected = self._continuity.expected(tp)
+        log.warning("records read again", topic=tp.topic, partition=tp.partition, expected=expected, found=found)
+        await self._thread.seek_wait({tp: expected})
 
     async def perform_seek(self) -> None:
         """Called before records flow: take ownership first, then read from where the owner says.
@@ -231,8 +246,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             if self._settled_generation != self.app.consumer_generation_id:
                 await self._settle(self.app.consumer_generation_id)
                 return
-            back = {TP(*tp): self._read_offset[TP(*tp)] or 0 for tp in self.assignment()}
-            await self._thread.seek_wait(back)
+            await self._thread.seek_wait(self._continuity.positions)
 
     async def _settle(self, generation: int) -> None:
         while True:
@@ -253,6 +267,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             self._read_offset[tp] = offset or None
             if offset:
                 self._committed_offset[tp] = offset
+        self._continuity.begin(positions | dict(wanted))
         self._settled_generation = generation
 
     async def _confirmed(self) -> None:

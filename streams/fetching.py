@@ -31,7 +31,11 @@ def pace(consumer: AIOKafkaConsumer, *, gather_s: float = 0.0) -> None:
     async def ask_in_time(assignment: Any, node_id: int, request: Any) -> Any:
         nonlocal free_at
         if (wait_s := free_at - loop.time()) > 0:
-            await asyncio.sleep(wait_s)
+            try:
+                await asyncio.sleep(wait_s)
+            except asyncio.CancelledError:
+                # As the fetcher answers itself: whoever closes it awaits what it cancelled.
+                return False
         found = await ask(assignment, node_id, request)
         if found:
             free_at = loop.time() + gather_s

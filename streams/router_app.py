@@ -55,8 +55,10 @@ class RequestTasks:
             assert self.ownership is not None
             run = self.ownership.runs.get(TP(source.topic, source.partition))
             if run is None:
-                # The partition left while the record waited for room: its next owner reads it.
+                # The partition left while the record waited for room: its next owner reads it. Held all the same, so that
+                # nothing can be committed past what nobody served.
                 limit.release()
+                self._dropped.append(event)
                 return
             topic = self._topics[message.topic]
             record = RequestRecord(

@@ -15,6 +15,7 @@ from simulation.broker import Broker, Group, MemberGone, Reader, Record
 from simulation.virtual import Process, VirtualLoop
 
 from streams.consumer import SafeConsumer
+from streams.continuity import Continuity
 from streams.lease import Lease, Membership
 
 HEARTBEAT_S = 1.0
@@ -64,6 +65,7 @@ class SimConsumer(SafeConsumer):
         self._active_partitions = None
         self._paused_partitions = set()
         self._settling = asyncio.Lock()
+        self._continuity = Continuity()
         self.frozen = False
         self._moved, self.acks = asyncio.Event(), asyncio.Event()
 

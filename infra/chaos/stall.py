@@ -4,17 +4,29 @@ Every write waits meanwhile, as on a network disk that hangs. A process of its o
 nobody who waits for the disk could let it go on.
 """
 
+import errno
 import fcntl
 import os
 import select
 import sys
 
 FIFREEZE, FITHAW = 0xC0045877, 0xC0045878
-STILL_S, BREATH_S = 1.5, 0.3
+STILL_S, BREATH_S, RETRY_S = 1.5, 0.3, 0.01
 
 
 def _ended(seconds: float) -> bool:
     return bool(select.select([sys.stdin], [], [], seconds)[0])
+
+
+def _frozen(disk: int) -> bool:
+    """Whether it stands still by this call. It does not where somebody else froze it, who will also thaw it."""
+    try:
+        fcntl.ioctl(disk, FIFREEZE, 0)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def main(folder: str) -> None:
@@ -23,7 +35,9 @@ def main(folder: str) -> None:
     print("ready", flush=True)
     ended = False
     while not ended:
-        fcntl.ioctl(disk, FIFREEZE, 0)
+        if not _frozen(disk):
+            ended = _ended(RETRY_S)
+            continue
         try:
             ended = _ended(STILL_S)
         finally:

@@ -8,7 +8,7 @@ and the group's heartbeats feed a lease.
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -117,6 +117,16 @@ class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         """One heartbeat now, so that the lease of a new assignment starts at once."""
         await self.call_thread(self._ensure_consumer()._coordinator._do_heartbeat)
 
+    async def positions(self) -> dict[TP, int]:
+        """Where the next fetch of each partition reads on."""
+        return dict(await self.call_thread(self._positions))
+
+    async def _positions(self) -> dict[TP, int]:
+        subscription = self._ensure_consumer()._subscription.subscription
+        if subscription is None or subscription.assignment is None:
+            return {}
+        return {TP(*tp): at.offset for tp, at in subscription.assignment.all_consumed_offsets().items()}
+
 
 class DirectRecord(NamedTuple):
     """A record without a stream. Records come in order, so the last one acknowledged stands for all before it."""
@@ -202,13 +212,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             while not (self.should_stop or fetcher.should_stop):
                 await asyncio.sleep(0)
                 since_yield = 0
-                self._continuity.batch()
-                async for tp, message in self.getmany(timeout=1.0):
-                    step = self._continuity.step(tp, message.offset)
-                    if step is Step.SEEK:
-                        await self._read_again(tp, message.offset)
-                    if step is not Step.DELIVER:
-                        continue
+                async for tp, message in self._following(self.getmany(timeout=1.0)):
                     since_yield += 1
                     if since_yield % RECORDS_AT_ONCE == 0:
                         await asyncio.sleep(0)
@@ -231,10 +235,29 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         result = await self.wait_first(rest := begun.rest(), self.suspend_flow.wait())
         return rest in result.done
 
-    async def _read_again(self, tp: TP, found: int) -> None:
-        expected = self._continuity.expected(tp)
-        log.warning("records read again", topic=tp.topic, partition=tp.partition, expected=expected, found=found)
-        await self._thread.seek_wait({tp: expected})
+    async def _following(self, fetch: AsyncIterator[tuple[TP, Message]]) -> AsyncIterator[tuple[TP, Message]]:
+        """Of a fetch the records that follow what was handed on; whatever is missing before them is read again.
+
+        An empty fetch is the moment to find a dropped one that nothing came after: what it held lies before the position.
+        """
+        self._continuity.batch()
+        came = False
+        async for tp, message in fetch:
+            came = True
+            if await self._step(tp, message.offset) is Step.DELIVER:
+                yield tp, message
+        if not came and self._settled_generation == self.app.consumer_generation_id:
+            for tp, position in (await self._thread.positions()).items():
+                if await self._step(tp, position) is Step.DELIVER:
+                    self._continuity.delivered(tp, position - 1)
+
+    async def _step(self, tp: TP, offset: int) -> Step:
+        step = self._continuity.step(tp, offset)
+        if step is Step.SEEK:
+            expected = self._continuity.expected(tp)
+            log.warning("records read again", topic=tp.topic, partition=tp.partition, expected=expected, found=offset)
+            await self._thread.seek_wait({tp: expected})
+        return step
 
     async def perform_seek(self) -> None:
         """Called before records flow: take ownership first, then read from where the owner says.

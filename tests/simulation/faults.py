@@ -69,6 +69,15 @@ def _duplicate(world: Any) -> None:
         member.read_again()
 
 
+def _drop(world: Any) -> None:
+    """A fetch is dropped although the position has moved past it; nothing may come after it."""
+    slot = _slot(world)
+    if slot is not None and (members := world.workers[slot].members):
+        member = world.rng.choice(members)
+        world.fault("dropped fetches", f"the next fetch of {member.name} is dropped", 0.0)
+        member.drop()
+
+
 def _reorder(world: Any) -> None:
     """One partition is read late, so that what was written after it elsewhere is read before."""
     kind = world.rng.choice(("requests", "responses", "attempts", "costs", "transitions", "state", "control"))
@@ -167,6 +176,7 @@ FAULTS: dict[str, tuple[Callable[[Any], None], int]] = {
     "freeze": (_freeze, 2),
     "late wake-ups": (_late, 1),
     "duplicate deliveries": (_duplicate, 1),
+    "dropped fetches": (_drop, 1),
     "reordered partitions": (_reorder, 1),
     "rebalance": (_rebalance, 2),
     "scaling": (_scale, 1),

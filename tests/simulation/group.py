@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
@@ -53,7 +53,9 @@ class SimConsumer(SafeConsumer):
             topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
             ownership=membership.ownership, _on_partitions_revoked=membership.drain,
         )  # fmt: skip
-        self._thread = SimpleNamespace(confirm_membership=membership.beat, seek_wait=membership.seek)
+        self._thread = SimpleNamespace(
+            confirm_membership=membership.beat, seek_wait=membership.seek, positions=membership.positions
+        )
         self._gap = defaultdict(IntervalTree)
         self._acked = defaultdict(list)
         self._acked_index = defaultdict(set)
@@ -117,6 +119,7 @@ class Membership_:
         self.rejoin = asyncio.Event()
         self.reader = Reader(broker)
         self.fetching: asyncio.Task[None] | None = None
+        self.dropping = False
         self.settling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -179,11 +182,25 @@ class Membership_:
         rng = self.broker.rng
         await asyncio.sleep(rng.uniform(0.0, 0.2 if rng.random() < 0.6 else 3.0))
         while True:
-            for records in (await self.reader.getmany(timeout_ms=5_000)).values():
-                for record in records:
-                    message = Message(record, self.generation)
-                    self.consumer._unacked_messages.add(message)
-                    self.queue.put_nowait(Event(message, self.consumer))
+            batch = await self.reader.getmany(timeout_ms=5_000)
+            if self.dropping:
+                self.dropping, batch = False, {}
+            async for tp, message in self.consumer._following(self._messages(batch)):
+                self.consumer._unacked_messages.add(message)
+                self.queue.put_nowait(Event(message, self.consumer))
+                self.consumer._continuity.delivered(tp, message.offset)
+
+    async def _messages(self, batch: Mapping[TopicPartition, list[Record]]) -> AsyncIterator[tuple[TP, Any]]:
+        for tp, records in batch.items():
+            for record in records:
+                yield TP(tp.topic, tp.partition), Message(record, self.generation)
+
+    async def positions(self) -> dict[TP, int]:
+        return {TP(tp.topic, tp.partition): position for tp, position in self.reader.positions.items()}
+
+    def drop(self) -> None:
+        """The next fetch is lost on its way to the consumer, as in a rebalance that Faust gives up half of."""
+        self.dropping = True
 
     def read_again(self) -> None:
         """Positions go back to somewhere between where this assignment began and where they are."""

@@ -136,7 +136,7 @@ class Worker:
         lease, answering = self._lease(), asyncio.Event()
         producer = self._producer(lease)
         event_log = self.parts.get("log", KafkaEventLog)(producer, self.topics, answering)
-        claims = Claims(WINDOW_S * 1_000_000)
+        claims = self.parts.get("claims", Claims)(WINDOW_S * 1_000_000)
         clock: Any = self.clock
         router = Router(
             log=event_log, clock=clock, claims=claims, live=self.live, rng=self.rng, worker=self.name,

@@ -1,0 +1,83 @@
+"""A fetch that is lost on its way to the consumer, on a real broker: its records are read again, also when none follows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+from faust.types import TP
+from loop import Bench, catalog, prepared, settings_for
+
+from infra.kafka import EmbeddedKafka
+from streams.consumer import DirectRecord, SafeConsumer, safe_app
+from streams.lease import Lease
+
+TIMEOUT_S = 60
+
+
+class Lossy(SafeConsumer):
+    """Loses the next records that it fetches, once armed."""
+
+    armed = False
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        lost = False
+        async for fetched in super().getmany(timeout):
+            if type(self).armed:
+                lost = True
+            else:
+                yield fetched
+        if lost:
+            type(self).armed = False
+
+
+class Owner:
+    """Takes every partition from where it was committed."""
+
+    def __init__(self) -> None:
+        self.lease, self.drain_s = Lease(6.0, 1.0), 1.0
+
+    async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
+        return {}
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        return None
+
+
+@pytest.mark.parametrize("after", [0, 2], ids=["nothing follows", "records follow"])
+async def test_a_dropped_fetch_is_read_again(kafka: EmbeddedKafka, prefix: str, after: int) -> None:
+    settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog("http://127.0.0.1:1/{name}", {})))
+    topic, seen, failures = f"{prefix}decisions", list[int](), list[BaseException]()
+    app = safe_app(f"{prefix}group", kafka.bootstrap_servers, session_timeout_s=6.0, rebalance_timeout_s=9.0)
+    app.ownership, app.on_failure = Owner(), failures.append
+
+    class Consumer(Lossy):
+        pass
+
+    async def take(record: DirectRecord) -> None:
+        seen.append(record.message.offset)
+        record.ack()
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not condition() and not failures:
+                await asyncio.sleep(0.02)
+
+    app.topics.add(app.topic(topic))
+    app.direct = take
+    app.transport.Consumer = Consumer
+    async with Bench(settings) as bench:
+        try:
+            await app.start()
+            await bench.publish(b"first", topic=topic, partition=0)
+            await until(lambda: seen == [0])
+            Consumer.armed = True
+            await bench.publish(b"dropped", topic=topic, partition=0)
+            await until(lambda: not Consumer.armed)
+            for _ in range(after):
+                await bench.publish(b"after it", topic=topic, partition=0)
+            await until(lambda: len(seen) >= 2 + after)
+        finally:
+            await app.stop()
+    assert failures == []
+    assert seen == list(range(2 + after))

@@ -6,6 +6,7 @@ A user of the topics in a process of its own: it shares no interpreter with what
 import argparse
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,7 +26,9 @@ SETTLE_S = 40.0
 
 @dataclass
 class Traffic:
-    """Requests of one run. `sent`: request id -> acknowledgement; `answered`: id -> broker's ms of its answer."""
+    """Requests of one run. `sent`: request id -> acknowledgement; `answered`: id -> broker's ms of its answer;
+    `took_ms`: id -> from handing the request over to holding its answer, as its user sees it.
+    """
 
     producer: AIOKafkaProducer
     topic: str
@@ -33,12 +36,15 @@ class Traffic:
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     sent: dict[str, asyncio.Future[RecordMetadata]] = field(default_factory=dict)
     answered: dict[str, int] = field(default_factory=dict)
+    began: dict[str, float] = field(default_factory=dict)
+    took_ms: dict[str, float] = field(default_factory=dict)
     errors: int = 0
     room: asyncio.Semaphore | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def send(self) -> None:
         request_id = f"{self.name}-{len(self.sent)}"
+        self.began[request_id] = time.perf_counter()
         self.sent[request_id] = await self.producer.send(
             self.topic, self.body, key=request_id.encode(), headers=[("request-id", request_id.encode())]
         )
@@ -46,13 +52,16 @@ class Traffic:
     async def read(self, consumer: AIOKafkaConsumer) -> None:
         """Count answers for ever."""
         while True:
-            for records in (await consumer.getmany(timeout_ms=100)).values():
+            batch = await consumer.getmany(timeout_ms=100)
+            now = time.perf_counter()
+            for records in batch.values():
                 for record in records:
                     headers = dict(record.headers)
                     request_id = headers.get("request-id", b"").decode()
                     if request_id not in self.sent or request_id in self.answered:
                         continue
                     self.answered[request_id] = record.timestamp
+                    self.took_ms[request_id] = (now - self.began[request_id]) * 1000
                     self.errors += headers.get("turnout-status") != b"ok"
                     if self.room is not None:
                         self.room.release()
@@ -117,7 +126,8 @@ async def main(given: argparse.Namespace) -> None:
         rows = []
         for request_id in list(traffic.sent)[first:end]:
             stood = await traffic.sent[request_id]
-            rows.append([stood.partition, stood.offset, stood.timestamp, traffic.answered.get(request_id)])
+            answered, took_ms = traffic.answered.get(request_id), traffic.took_ms.get(request_id)
+            rows.append([stood.partition, stood.offset, stood.timestamp, answered, took_ms])
         report({"errors": traffic.errors, "unanswered": len(traffic.sent) - len(traffic.answered), "rows": rows})
 
 

@@ -66,7 +66,7 @@ def to_provider_ms(rows: Sequence[Sequence[int]], topic: str, bill: Mapping[str,
             source = call[attempt].partition("@")[0]
             arrived[source] = min(call[at], arrived.get(source, call[at]))
     waits = []
-    for partition, offset, broker_ms, _ in rows:
+    for partition, offset, broker_ms, *_ in rows:
         seen = arrived.get(f"{topic}-{partition}-{offset}")
         if seen is not None:
             waits.append((started_s + seen) * 1000 - (broker_ms + 0.5))

@@ -26,11 +26,13 @@ from schemas.state import (
 from streams.reader import partitions_of
 
 LOAD_LIFE_US = 3_000_000
+DECIDED_BY = frozenset({"circuit", "health", "learned", "quality", "spend", "load"})
+"""Kinds that a decision reads: whoever only decides needs to read no others."""
 
 
 @dataclass
 class StateView:
-    """`snapshots`: the newest by key, by (epoch, offset). Only fold versions in `versions` feed the decoded maps."""
+    """`snapshots`: the newest by key, by (epoch, offset). `kinds`: those that are kept; None keeps all."""
 
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     circuits: dict[str, CircuitState] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class StateView:
     alerts: dict[str, AlertState] = field(default_factory=dict)
     loads: dict[str, WorkerLoad] = field(default_factory=dict)
     on_stale: Callable[[Snapshot], None] | None = None
+    kinds: frozenset[str] | None = None
     _health_parts: dict[str, dict[int, HealthState]] = field(default_factory=dict)
     _quality_parts: dict[str, dict[int, QualityState]] = field(default_factory=dict)
 
@@ -133,6 +136,8 @@ class StateReader:
     def _put(self, key: bytes, value: bytes | None) -> None:
         if value is None:
             self.view.forget(key.decode())
+            return
+        if self.view.kinds is not None and key.split(b":", 2)[1].decode() not in self.view.kinds:
             return
         snapshot = self._codec.decode(value)
         assert isinstance(snapshot, Snapshot), key

@@ -46,7 +46,7 @@ from streams.reader import group_less
 from streams.router_app import RequestTasks, route_requests
 from streams.settings import Settings
 from streams.topics import Topics, topics_of, verify_topics
-from streams.view import StateReader, StateView
+from streams.view import DECIDED_BY, StateReader, StateView
 from streams.web import WorkerPages, serve_pages
 
 log = structlog.get_logger()
@@ -70,7 +70,7 @@ class Worker:
         self.topics: Topics = topics_of(settings)
         self.clock = BrokerClock()
         self.control = ControlLog()
-        self.view = StateView()
+        self.view = StateView(kinds=None if "projector" in roles else DECIDED_BY)
         self.live = Live()
         self.rng = random.Random(secrets.randbits(128))
         self.tasks: RequestTasks | None = None

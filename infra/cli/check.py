@@ -113,9 +113,10 @@ def _consistency(settings: "Settings", file: Path | None, root: "yaml.Node | Non
         found.append(f"{_item(file, root, 'kafka')}: kafka.topic_prefix makes a topic of {len(longest)} letters, "
                      f"and Kafka takes {LONGEST_TOPIC_NAME}; shorten it")  # fmt: skip
     worker = settings.worker
-    if worker.drain_s >= worker.rebalance_timeout_s:
-        where = _item(file, root, "worker")
-        found.append(f"{where}: worker.drain_s must be below worker.rebalance_timeout_s; lower it")
+    # A member may hear of a rebalance a session late, then it drains: whoever joins after the bound has lost its partitions.
+    if (least := worker.drain_s + worker.session_timeout_s) > worker.rebalance_timeout_s:
+        found.append(f"{_item(file, root, 'worker')}: worker.rebalance_timeout_s must be at least worker.drain_s and "
+                     f"worker.session_timeout_s together, {least:g}; raise it or lower them")  # fmt: skip
     return found
 
 

@@ -7,8 +7,8 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import Codec
-from schemas.state import CircuitState, Snapshot, encode_value
-from streams.view import StateReader, StateView
+from schemas.state import CircuitState, SlaState, Snapshot, encode_value
+from streams.view import DECIDED_BY, StateReader, StateView
 
 QUIET, BUSY = TopicPartition("state", 0), TopicPartition("state", 1)
 
@@ -40,8 +40,11 @@ class OneIsBusy:
 
     async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
         await asyncio.sleep(0)
-        snapshot = Snapshot("circuit", 1, "d1", "attempts", 1, 0, self._position, 0, encode_value(CircuitState()))
-        record = ConsumerRecord("state", 1, self._position, 0, 1, b"k", Codec().encode(snapshot), None, 0, 0, ())
+        kind, shape = ("circuit", CircuitState()) if self._position % 2 == 0 else ("sla", SlaState())
+        snapshot = Snapshot(kind, 1, "d1", "attempts", 1, 0, self._position, 0, encode_value(shape))
+        record = ConsumerRecord(
+            "state", 1, self._position, 0, 1, snapshot.key.encode(), Codec().encode(snapshot), None, 0, 0, ()
+        )
         self._position += 1
         return {BUSY: [record]}
 
@@ -53,4 +56,15 @@ async def test_an_empty_partition_is_caught_up_while_another_never_rests() -> No
     async with asyncio.timeout(30):
         await reader.caught_up({QUIET: 0, BUSY: 3})
     reading.cancel()
-    assert reader.view.circuits.keys() == {"d1"}
+    assert reader.view.circuits.keys() == reader.view.sla.keys() == {"d1"}
+
+
+async def test_who_only_decides_keeps_what_decisions_read() -> None:
+    consumer: Any = OneIsBusy()
+    reader = StateReader(StateView(kinds=DECIDED_BY), consumer, "state", Codec())
+    reading = asyncio.create_task(reader.run())
+    async with asyncio.timeout(30):
+        await reader.caught_up({QUIET: 0, BUSY: 3})
+    reading.cancel()
+    assert {snapshot.kind for snapshot in reader.view.snapshots.values()} == {"circuit"}
+    assert reader.view.sla == {}

@@ -8,11 +8,13 @@ from typing import Any
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
-from sql_story import FIRST, TWICE, USD, WAITING, story
+from sql_story import FIRST, TWICE, USD, WAITING, Log, completed, of, story
 
 from projections.clickhouse.migrate import migrate, migrations, statements
 from projections.clickhouse.queries import QUERIES
 from projections.clickhouse.writer import Writer
+from schemas.events import RequestDeduplicated
+from schemas.ids import Source
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +224,14 @@ def test_drift_shows_a_rollup_that_counted_twice_and_repair_mends_it(client: Cli
     assert fingerprint(client) == before
     writer.write(STORY.ranges, STORY.rows)
     assert fingerprint(client) == before
+
+
+def test_a_duplicate_that_ran_after_all_has_its_own_answer(client: Client) -> None:
+    late, log, writer = Source("llm.requests", 1, 4), Log(ends={"decisions": 100}), Writer(client, "late")
+    asked = "SELECT status, run FROM turnout.requests WHERE source = {source:String}"
+    waited = RequestDeduplicated(**of(late, 4), first_source=WAITING)
+    for event, outcome in ((waited, ("deduplicated", 4)), (completed(late, 7, "d1", 1), ("ok", 7))):
+        offset = log.ends["decisions"]
+        log.add("decisions", event)
+        writer.write({("llm.decisions", 0): (offset, offset)}, log.rows[-1:])
+        assert ask(client, asked, source=str(late)) == [outcome]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import aiokafka
 import faust
 import structlog
+import uvloop
 from aiokafka.errors import (
     IllegalGenerationError,
     NoError,
@@ -113,6 +114,12 @@ class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer.gather_s = self.app.gather_s
         return consumer
 
+    def _start_thread(self) -> None:
+        try:
+            super()._start_thread()
+        finally:
+            self.thread_loop.close()
+
     async def confirm_membership(self) -> None:
         """One heartbeat now, so that the lease of a new assignment starts at once."""
         await self.call_thread(self._ensure_consumer()._coordinator._do_heartbeat)
@@ -150,7 +157,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         self._continuity = Continuity()
 
     def _new_consumer_thread(self) -> SafeThread:
-        return SafeThread(self, loop=self.loop, beacon=self.beacon)
+        return SafeThread(self, loop=self.loop, beacon=self.beacon, thread_loop=uvloop.new_event_loop())
 
     def ack(self, message: Message) -> bool:
         if message.generation_id != self.app.consumer_generation_id:

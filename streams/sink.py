@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from projections.clickhouse.forecasts import Forecaster
 from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
 from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
@@ -40,6 +41,7 @@ FLUSH_SHARE = 0.05
 QUIET_FLUSH_S = 5.0
 # Rows are written once a second or less: to fetch each one as it comes would cost more than to write it.
 GATHER_S = 0.25
+FORECAST_S = 300.0
 QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 
 
@@ -66,11 +68,15 @@ class Batch:
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Owns the consumer and the one write under way; the journal's client is used from one thread at a time."""
+    """Owns the consumer and the one write under way; the client is used from one thread at a time."""
 
-    def __init__(self, settings: Settings, topics: Topics, journal: Writer, codec: Codec) -> None:
+    def __init__(
+        self, settings: Settings, topics: Topics, journal: Writer, codec: Codec, forecaster: Forecaster | None = None
+    ) -> None:
         self._topics = topics
         self._journal = journal
+        self._forecaster = forecaster
+        self._forecast_at = 0.0
         self._codec = codec
         self._kinds = {topics.name(kind): kind for kind in SINK_KINDS}
         self._batch = Batch()
@@ -202,6 +208,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._rest()
                 if self._reread:
                     await self._rebuild_reread()
+                elif self._forecaster is not None and time.monotonic() >= self._forecast_at:
+                    await self._foretell(self._forecaster)
             if self._settled:
                 await self._flush()
                 await self._rest()
@@ -235,6 +243,15 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         """Close the journal: the next sink need not read the last batch again, which Kafka may no longer hold by then."""
         await self._written()
         await asyncio.to_thread(self._journal.finish)
+
+    async def _foretell(self, forecaster: Forecaster) -> None:
+        self._forecast_at = time.monotonic() + FORECAST_S
+        await self._written()
+        try:
+            await asyncio.to_thread(forecaster.refresh, time.time_ns() // 1000)
+        except ClickHouseError as error:
+            # The engine may lack memory for the question: a forecast must not keep events out of SQL.
+            log.warning("budgets not foretold", error=type(error).__name__)
 
     async def _write_batch(self, batch: Batch, rows: list[Row]) -> None:
         began = time.monotonic()

@@ -9,6 +9,7 @@ import typer
 from infra.cli.options import AsJson, Config, print_json, print_table, settings_of
 
 if TYPE_CHECKING:
+    from schemas.policy import Period
     from streams.settings import Settings
 
 app = typer.Typer(
@@ -152,14 +153,14 @@ def sla_report(settings: "Settings", period: str, at: datetime) -> dict[str, Any
     }
 
 
-def forecast_report(settings: "Settings", period: str, at: datetime) -> dict[str, Any]:
+def forecast_report(settings: "Settings", period: "Period", at: datetime) -> dict[str, Any]:
     """Forecasts as a document: period, scopes each with US dollars spent, to come, limit. Raises OperationError."""
-    from infra.cli.forecasts import forecast_rows
-    from projections.forecast import KEPT_DAYS
+    from projections.clickhouse.forecasts import forecast_rows, history_start
+    from schemas.units import MICROS_PER_S
 
     since, until = period_of(period, at)
-    # The day that `at` is in is not whole.
-    first = min(since, period_of("day", at)[0] - timedelta(days=KEPT_DAYS))
+    now = int(at.timestamp()) * MICROS_PER_S
+    first = datetime.fromtimestamp(history_start(now, period) // MICROS_PER_S, UTC)
     spend = _rows(settings, "spend_by_hour", {"since": _moment(first)})
     limits = {row["scope"]: row["limit_usd"] for row in _rows(settings, "limits", {"period": period})}
     return {
@@ -167,7 +168,7 @@ def forecast_report(settings: "Settings", period: str, at: datetime) -> dict[str
         "since": _moment(since),
         "until": _moment(until),
         "at": _moment(at),
-        "scopes": forecast_rows(spend, limits, first, at, (since, until)),
+        "scopes": forecast_rows(spend, limits, now, period),
     }
 
 

@@ -64,6 +64,7 @@ def _warehouse(settings: Settings) -> Iterator[tuple[Any, Any]]:
 
 
 async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
+    from projections.clickhouse.forecasts import Forecaster
     from projections.clickhouse.writer import Writer
     from streams.codecs import codec_of
     from streams.sink import Sink
@@ -73,4 +74,4 @@ async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
     topics = topics_of(settings)
     await verify_topics(topics, kafka.bootstrap_servers)
     journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
-    await Sink(settings, topics, journal, await codec_of(kafka)).run(stop)
+    await Sink(settings, topics, journal, await codec_of(kafka), Forecaster(client)).run(stop)

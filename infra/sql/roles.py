@@ -20,7 +20,7 @@ _OWN: Final = f"tenant = {_TENANT}"
 _NONE: Final = "0"
 POLICIES: Final[dict[str, str]] = {
     "log": _OWN, "requests_fold": _OWN, "attempts_fold": _OWN, "costs_fold": _OWN, "estimates": _OWN, "tenant_hour": _OWN,
-    "limits_fold": f"scope IN ('', {_SCOPE})",
+    "limits_fold": f"scope IN ('', {_SCOPE})", "forecasts": f"scope = {_SCOPE}",
     "state_fold": f"(kind = 'spend' AND subject = {_TENANT}) OR (kind = 'sla' AND subject = concat(splitByChar('/', subject)[1],"
     f" '/', {_SCOPE}, '/', splitByChar('/', subject)[-1]))",
     "notices": "event IN ('BudgetPeriodStarted', 'BudgetThresholdCrossed')"

@@ -50,10 +50,11 @@ QUERIES: dict[str, str] = {
             (SELECT count() FROM turnout.ingest_errors) AS unreadable""",
     # since: the start of a UTC day; `start`: seconds.
     "spend_by_hour": """
-        SELECT scope, toUnixTimestamp(hour) AS start, toInt64(sum(cost_usd) * 1000000000) AS nano_usd
-        FROM turnout.tenant_costs
-        ARRAY JOIN ['global', concat('tenant:', tenant), concat('provider:', provider)] AS scope
-        WHERE hour >= {since:DateTime('UTC')}
+        SELECT scope, toUnixTimestamp(c.hour) AS start, toInt64(sum(c.nano_usd)) AS nano_usd
+        FROM turnout.charges AS c
+        ARRAY JOIN ['global', concat('tenant:', c.tenant), concat('provider:', c.provider),
+            concat('deployment:', c.deployment)] AS scope
+        WHERE c.hour >= {since:DateTime('UTC')}
         GROUP BY scope, start ORDER BY scope, start""",
     "limits": "SELECT scope, limit_usd FROM turnout.limits WHERE period = {period:String}",
     # since, until: the period; minutes: width of a point of the series. A target is measured once a minute.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.bench import side_by_side
 from infra.bench.pipeline import main
 
 PROMISED = {
@@ -26,3 +27,16 @@ def test_a_tiny_run_says_everything(
     assert results.keys() >= PROMISED
     assert all(isinstance(value, int | float) and math.isfinite(value) for value in results.values())
     assert results["errors"] == results["unanswered"] == 0
+
+
+def test_turnout_stands_beside_a_direct_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "side_by_side.json"
+    options = ["--rate", "10", "--in-flight", "5", "--seconds", "2", "--json", str(file)]
+    assert side_by_side.main(options) == 0
+    results = json.loads(file.read_text())
+    for name in ("turnout", "direct"):
+        assert results[f"{name}_errors"] == 0
+        assert results[f"{name}_max_rate_per_s"] > 0
+        assert all(math.isfinite(results[f"{name}_added_ms_p{rank}"]) for rank in (50, 95, 99))
+    assert results["turnout_unanswered"] == 0

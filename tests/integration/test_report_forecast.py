@@ -13,6 +13,7 @@ from loop import catalog, settings_for, write_settings
 from infra.cli.main import run_command
 from infra.kafka import free_port
 from infra.sql import Engine, start_door
+from projections.clickhouse.forecasts import Forecaster
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.rows import row_of
 from projections.clickhouse.writer import Writer
@@ -51,6 +52,12 @@ async def test_the_command_forecasts_what_sql_holds(tmp_path: Path, capsys: pyte
         writer = Writer(client, "s")
         writer.write({("llm.costs", 0): (0, count - 1), ("llm.control", 0): (0, 0)}, rows)
         writer.finish()
+        # Every five minutes the sink does this; the budget's own forecast stands beside what it has spent.
+        six = int((day + timedelta(hours=6)).timestamp()) * 1_000_000
+        assert [Forecaster(client).refresh(six) for _ in range(2)] == [1, 1]
+        ((point, low, high),) = client.query(
+            "SELECT forecast_usd, forecast_low_usd, forecast_high_usd FROM turnout.budgets WHERE scope = 'tenant:acme'"
+        ).result_rows
         client.close()
         async with await start_door(engine, port=settings.sql.port):
 
@@ -64,7 +71,7 @@ async def test_the_command_forecasts_what_sql_holds(tmp_path: Path, capsys: pyte
             text = await said("--at", f"{day:%Y-%m-%d}T06:00")
             early = orjson.loads(await said("--at", f"{noons[1]:%Y-%m-%d}T06:00", "--json"))
     scopes = {row["scope"]: row for row in morning["scopes"]}
-    assert list(scopes) == ["global", "provider:openai", "tenant:acme", "tenant:globex"]
+    assert list(scopes) == ["deployment:d1", "global", "provider:openai", "tenant:acme", "tenant:globex"]
     for scope, dollars in (("global", 1.5), ("provider:openai", 1.5), ("tenant:acme", 1.0), ("tenant:globex", 0.5)):
         row = scopes[scope]
         assert row["spent_usd"] == 0
@@ -75,3 +82,5 @@ async def test_the_command_forecasts_what_sql_holds(tmp_path: Path, capsys: pyte
     assert "tenant:globex" in text
     # A day of history is not enough.
     assert {row["forecast_usd"] for row in early["scopes"]} == {None}
+    acme = scopes["tenant:acme"]
+    assert [float(point), float(low), float(high)] == [acme["forecast_usd"], acme["low_usd"], acme["high_usd"]]

@@ -1,13 +1,11 @@
 """Forecasts: how good they are, what they know exactly, and what a few days cannot tell."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from infra.bench.forecast import measure
-from infra.cli.forecasts import forecast_rows
-from projections.forecast import forecast
-from schemas.periods import DAY, HOUR
+from projections.clickhouse.forecasts import forecast_rows, history_start
+from projections.forecast import KEPT_DAYS, forecast
+from schemas.periods import DAY, HOUR, period_end, period_start
 from schemas.units import NANO
 
 START = 20_000 * DAY
@@ -92,16 +90,17 @@ def test_too_few_days_are_unknown(seen: list[int]) -> None:
 
 
 def test_rows_of_sql_become_forecasts_by_scope() -> None:
-    first = datetime.fromtimestamp(START // 1_000_000, UTC)
-    at = first + timedelta(days=30, minutes=10)
+    now = START + 30 * DAY + 600_000_000
+    first, start, end = history_start(now, "month"), period_start("month", now), period_end("month", now)
+    assert start - first >= 0 and now - first >= KEPT_DAYS * DAY
     spend = [
         {"scope": "global", "start": START // 1_000_000 + 3600 * place, "nano_usd": each}
         for place, each in enumerate(hours(35)) if each
     ]  # fmt: skip
     spend.append({"scope": "tenant:new", "start": START // 1_000_000 + 24 * 30 * 3600, "nano_usd": NANO})
-    period = first + timedelta(days=20), first + timedelta(days=50)
-    whole, new = forecast_rows(spend, {"global": 500.0}, first, at, period)
-    expected = forecast(hours(30), START, START + 30 * DAY + 600_000_000, *MONTH)
+    whole, new = forecast_rows(spend, {"global": 500.0}, now, "month")
+    before = [0] * ((START - first) // HOUR)
+    expected = forecast([*before, *hours(30)], first, now, start, end)
     assert expected is not None
     assert whole == {
         "scope": "global", "spent_usd": expected.spent / NANO, "forecast_usd": expected.point / NANO,

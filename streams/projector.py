@@ -15,11 +15,7 @@ import structlog
 from aiokafka.structs import RecordMetadata, TopicPartition
 from faust.types import TP, Message
 
-from projections.alert import judge_partitions
-from projections.anomaly import judge_anomalies
-from projections.breach import Evidence, judge_sla
 from projections.fold import LogRecord
-from projections.judge import judge_budgets
 from projections.partition import FOLDS, PartitionProjection
 from schemas.codec import Codec
 from schemas.errors import LeaseLost, UnknownEvent, UnreadableFeedback
@@ -29,6 +25,7 @@ from schemas.state import Snapshot
 from streams.clock import BrokerClock
 from streams.control import ControlLog
 from streams.eventlog import acknowledged
+from streams.judging import Judge
 from streams.lease import Lease, Membership, continues
 from streams.partitioner import partition_of
 from streams.producer import Producer
@@ -99,6 +96,7 @@ class Projector:
         self._codec = codec
         self._servers = bootstrap_servers
         self._worker = worker
+        self._judge = Judge(view, topics.partitions)
         self._kinds = {topics.name(kind): kind for kind in FOLDS}
         self._flushing = asyncio.Lock()
         self._round = 0
@@ -200,7 +198,7 @@ class Projector:
         owned.derived.extend(owned.projection.apply(record))
         owned.judged.discard(decoded.event_id)
         if isinstance(decoded, ClockTicked) and owned.kind == "transitions" and not owned.judged and owned.caught_up:
-            judgements = self._judge(owned, record)
+            judgements = self._judge.judge(owned.projection, record)
             owned.judged = {judgement.event_id for judgement in judgements}
             owned.derived.extend(judgements)
         self.events += 1
@@ -216,27 +214,6 @@ class Projector:
         owned.projection.pass_over(message.offset, logged_at)
         self.events += 1
         return True
-
-    def _judge(self, owned: Owned, tick: LogRecord) -> list[Event]:
-        def owns(subject: str) -> bool:
-            return bool(partition_of(subject.encode(), self._topics.partitions) == owned.tp.partition)
-
-        def judged(kind: str) -> dict[str, Any]:
-            return {each: owned.projection.snapshot(kind, each) for each in owned.projection.subjects(kind)}
-
-        inforce, now, position, view = owned.projection.inforce, tick.logged_at, tick.position, self._view
-        return [
-            *judge_budgets(inforce, view.spend, judged("budget"), now, owns, position),
-            *judge_sla(inforce, Evidence(view.requests, view.health, view.quality), judged("sla"), now, owns, position),
-            *judge_anomalies(view.health, judged("anomaly"), now, owns, position),
-            *judge_partitions(judged("alert"), self._covered, now, position),
-        ]
-
-    def _covered(self, source: str) -> int:
-        """The offset of the newest cursor of a source partition, topic-number; -1 without one."""
-        named = (s.offset for s in self._view.snapshots.values()
-                 if s.kind == "cursor" and f"{s.topic}-{s.partition}" == source)  # fmt: skip
-        return max(named, default=-1)
 
     async def _announce_pause(self, owned: Owned, offset: int, logged_at: int) -> None:
         """An event of its own: the partition's flushes may never come, for it stands still."""
@@ -317,13 +294,23 @@ class Projector:
 
     async def tick(self) -> None:
         """Write the passing of time into every partition of ours. Raises LeaseLost."""
+        # Days of feedback end where they are read; and a tick there could as well be a user's.
+        await self._tick([owned for owned in self.owned.values() if owned.kind != "feedback"])
+
+    async def tick_for_budgets(self) -> None:
+        """A tick where a budget has news, for judgements are made at ticks and the next may be seconds away. Raises LeaseLost."""
+        now = self._clock.now()
+        await self._tick([
+            owned for owned in self.owned.values()
+            if owned.kind == "transitions" and owned.caught_up and not owned.judged
+            and self._judge.judge_budgets(owned.projection, now, "")
+        ])  # fmt: skip
+
+    async def _tick(self, chosen: Sequence[Owned]) -> None:
         offset = self._control.current.offset
         futures = []
-        for tp, owned in list(self.owned.items()):
-            # Days of feedback end where they are read; and a tick there could as well be a user's.
-            if owned.kind == "feedback":
-                continue
-            now = self._clock.now()
+        for owned in chosen:
+            tp, now = owned.tp, self._clock.now()
             event = ClockTicked(
                 event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{now}", occurred_at=now, worker=self._worker,
                 topic=tp.topic, partition=tp.partition, control_offset=offset,

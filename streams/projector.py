@@ -297,14 +297,21 @@ class Projector:
         # Days of feedback end where they are read; and a tick there could as well be a user's.
         await self._tick([owned for owned in self.owned.values() if owned.kind != "feedback"])
 
-    async def tick_for_budgets(self) -> None:
-        """A tick where a budget has news, for judgements are made at ticks and the next may be seconds away. Raises LeaseLost."""
-        now = self._clock.now()
+    async def tick_for_news(self) -> None:
+        """A tick where a budget has news or the newest commands are unknown: the next may be seconds away. Raises LeaseLost."""
         await self._tick([
             owned for owned in self.owned.values()
-            if owned.kind == "transitions" and owned.caught_up and not owned.judged
-            and self._judge.judge_budgets(owned.projection, now, "")
+            if owned.kind != "feedback" and owned.caught_up and (self._behind_control(owned) or self._budget_news(owned))
         ])  # fmt: skip
+
+    def _behind_control(self, owned: Owned) -> bool:
+        """Commands that grew while nobody owned the partition, or whose tick died with its owner."""
+        return bool(owned.projection.control_offset < self._control.current.offset)
+
+    def _budget_news(self, owned: Owned) -> bool:
+        if owned.kind != "transitions" or owned.judged:
+            return False
+        return bool(self._judge.judge_budgets(owned.projection, self._clock.now(), ""))
 
     async def _tick(self, chosen: Sequence[Owned]) -> None:
         offset = self._control.current.offset

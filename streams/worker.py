@@ -57,7 +57,7 @@ PROBE_CHECK_S = 0.25
 GATHER_S = 0.04
 CREDENTIAL_CHECK_S = 1.0
 DELIVERY_CHECK_S = 0.25
-BUDGET_CHECK_S = 1.0
+NEWS_CHECK_S = 1.0
 
 
 class Worker:
@@ -215,7 +215,7 @@ class Worker:
         app.direct = projector.fold
         self._background(self._flush_when_due(projector))
         self._background(self._every(self.settings.worker.tick_s, projector.tick))
-        self._background(self._every(BUDGET_CHECK_S, projector.tick_for_budgets))
+        self._background(self._every(NEWS_CHECK_S, projector.tick_for_news))
         self._background(self._tick_on_control(projector))
         delivery = AlertDelivery(
             projector=projector, producer=producer, topics=self.topics, clock=self.clock, credentials=self.credentials,

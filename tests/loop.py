@@ -159,10 +159,16 @@ class Bench:
 
     async def events(self, kind: str) -> list[Event]:
         """Every event of a topic, by partition and offset."""
+        return [event for _, event in await self.stamped(kind)]
+
+    async def stamped(self, kind: str) -> list[tuple[int, Event]]:
+        """The same, each with the broker's time of it in microseconds."""
         codec = Codec()
         found = sorted(await self.records(self.topics.name(kind)), key=lambda record: (record.partition, record.offset))
-        decoded = [codec.decode(record.value) for record in found if record.value is not None]
-        return [event for event in decoded if isinstance(event, Event)]
+        decoded = [
+            (record.timestamp * 1000, codec.decode(record.value)) for record in found if record.value is not None
+        ]
+        return [(at, event) for at, event in decoded if isinstance(event, Event)]
 
 
 @contextlib.asynccontextmanager

@@ -58,6 +58,11 @@ def count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= _TOKENS_LIMIT else None
 
 
+def part_count(value: Any) -> int | None:
+    """The same of a part that may be absent, which is 0."""
+    return 0 if value is None else count(value)
+
+
 def speaks_of_context(message: Any) -> bool:
     """Whether a provider's text says that the prompt is longer than the window."""
     if not isinstance(message, str):
@@ -67,20 +72,16 @@ def speaks_of_context(message: Any) -> bool:
 
 
 def read_usage(given: Any) -> Usage:
-    """Usage of an OpenAI `usage` object; `certain` is False where it is missing or impossible."""
+    """Usage of an OpenAI `usage` object; `certain` is False where it is missing, in part unreadable or impossible."""
     if not isinstance(given, dict):
         return UNKNOWN_USAGE
     tokens_in, tokens_out = count(given.get("prompt_tokens")), count(given.get("completion_tokens"))
     if tokens_in is None or tokens_out is None:
         return UNKNOWN_USAGE
-    details_in, details_out = given.get("prompt_tokens_details"), given.get("completion_tokens_details")
-    cached = write = reasoning = 0
-    if isinstance(details_in, dict):
-        cached = count(details_in.get("cached_tokens")) or 0
-        write = count(details_in.get("cache_write_tokens")) or 0
-    if isinstance(details_out, dict):
-        reasoning = count(details_out.get("reasoning_tokens")) or 0
-    if cached + write > tokens_in or reasoning > tokens_out:
+    details_in, details_out = mapping(given.get("prompt_tokens_details")), mapping(given.get("completion_tokens_details"))
+    cached, write = part_count(details_in.get("cached_tokens")), part_count(details_in.get("cache_write_tokens"))
+    reasoning = part_count(details_out.get("reasoning_tokens"))
+    if cached is None or write is None or reasoning is None or cached + write > tokens_in or reasoning > tokens_out:
         return Usage(tokens_in, tokens_out, certain=False)
     return Usage(tokens_in, tokens_out, cached, write, reasoning)
 

@@ -19,11 +19,12 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """By URL, or with `data` (base64) and its `media_type`."""
+    """By URL, or with `data` (base64) and its `media_type`. `detail`: low | high, how closely to look, "" where left open."""
 
     url: str = ""
     media_type: str = ""
     data: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,12 @@ class Conversation:
     turns: list[Turn] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
     function_by_call: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def details(self) -> set[str]:
+        """How closely its images are to be looked at."""
+        parts = (part for turn in self.turns for part in turn.parts)
+        return {part.detail for part in parts if isinstance(part, Image)}
 
     def _turn(self, role: Literal["user", "assistant"]) -> Turn:
         if not self.turns or self.turns[-1].role != role:
@@ -181,14 +188,15 @@ _KINDS = frozenset({"text", "refusal", "image_url", "input_audio", "file", "vide
 
 
 def _image(given: Any) -> Image | None:
-    """`detail` is a hint how closely to look; formats without it leave it out."""
     url = given if isinstance(given, str) else mapping(given).get("url")
-    if not isinstance(url, str) or not url:
+    detail = mapping(given).get("detail") or "auto"
+    if not isinstance(url, str) or not url or detail not in ("auto", "low", "high"):
         return None
+    detail = "" if detail == "auto" else detail
     if url[:5].lower() != "data:":
-        return Image(url=url)
+        return Image(url=url, detail=detail)
     head, _, data = url[5:].partition(",")
     media_type, _, encoding = head.partition(";")
     if not media_type.startswith("image/") or encoding.strip().lower() != "base64" or not data:
         return None
-    return Image(media_type=media_type, data=data)
+    return Image(media_type=media_type, data=data, detail=detail)

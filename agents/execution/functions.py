@@ -79,5 +79,10 @@ def read_shape(body: dict[str, Any]) -> Shape:
     kind = mapping(given).get("type")
     if kind in ("text", "json_object"):
         return Shape(str(kind))
-    schema = mapping(mapping(given).get("json_schema")).get("schema")
-    return Shape("json_schema", schema) if kind == "json_schema" and isinstance(schema, dict) else Shape("")
+    named = mapping(mapping(given).get("json_schema"))
+    schema, description = named.get("schema"), named.get("description")
+    if kind != "json_schema" or not isinstance(schema, dict):
+        return Shape("")
+    # Elsewhere a schema has no name and is always kept strictly; what it is for stands in itself.
+    told = {"description": description} if isinstance(description, str) and description else {}
+    return Shape("json_schema", told | schema)

@@ -118,6 +118,15 @@ def test_answers_that_are_none_are_billed_all_the_same() -> None:
     assert (got.failure, got.billed, got.usage and got.usage.tokens_out) == ("empty_completion", "yes", 2)
 
 
+def test_a_bill_with_an_unreadable_part_is_not_certain() -> None:
+    spoken = said("end_turn", {"type": "text", "text": "a"})
+    spoken["usage"] |= {"cache_read_input_tokens": "many"}
+    candidate = {"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}
+    counted = {"promptTokenCount": 4, "candidatesTokenCount": 1, "thoughtsTokenCount": -2}
+    for answer in (read("anthropic", spoken), read("google", {"candidates": [candidate], "usageMetadata": counted})):
+        assert isinstance(answer, Answer) and not answer.usage.certain
+
+
 def test_a_refused_prompt_is_an_answer() -> None:
     answer = read("google", {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 4}})
     assert isinstance(answer, Answer)

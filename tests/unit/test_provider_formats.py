@@ -86,6 +86,37 @@ def test_limits_of_one_format() -> None:
     assert google.unsupported({"messages": [{"role": "tool", "tool_call_id": "x", "content": "a"}]})
 
 
+def seen(*details: str) -> dict[str, Any]:
+    """A body with an image for each of these details, "" for one without."""
+    urls = [{"url": "https://a/b.png"} | ({"detail": detail} if detail else {}) for detail in details]
+    return {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": url} for url in urls]}]}
+
+
+def test_how_closely_an_image_is_looked_at_is_kept_or_named() -> None:
+    named = ("messages.content.image_url.detail",)
+    assert sent("google", seen("low", "low"))["generationConfig"] == {"mediaResolution": "MEDIA_RESOLUTION_LOW"}
+    assert sent("google", seen("high"))["generationConfig"] == {"mediaResolution": "MEDIA_RESOLUTION_HIGH"}
+    assert "generationConfig" not in sent("google", seen("auto", ""))
+    assert (google.unsupported(seen("low", "")), google.unsupported(seen("high", "auto"))) == (named, named)
+    # Anthropic looks at every image closely.
+    assert (anthropic.unsupported(seen("low")), anthropic.unsupported(seen("high", "auto", ""))) == (named, ())
+    assert anthropic.unsupported(seen("original")) == ("messages.content.image_url",)
+
+
+@pytest.mark.parametrize("provider", FOREIGN)
+def test_what_a_schema_is_for_stands_in_it(provider: str) -> None:
+    shape = {"name": "s", "strict": True, "description": "A poem.", "schema": {"type": "object"}}
+    body = {"messages": [USER], "response_format": {"type": "json_schema", "json_schema": shape}}
+    told = sent(provider, body)
+    schema = (
+        told["output_config"]["format"]["schema"] if provider == "anthropic"
+        else told["generationConfig"]["responseJsonSchema"]
+    )  # fmt: skip
+    assert schema == {"type": "object", "description": "A poem."}
+    shape["schema"] = {"type": "object", "description": "A verse."}
+    assert "A verse." in str(sent(provider, body)) and "A poem." not in str(sent(provider, body))
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=6)
     | st.sampled_from(["user", "assistant", "tool", "text", "image_url", "function", "auto", "{}"]),

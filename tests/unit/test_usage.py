@@ -90,3 +90,5 @@ def test_impossible_parts_are_dropped_and_make_it_uncertain() -> None:
     assert read_usage(more_cached) == Usage(5, 1, certain=False)
     more_thought = {"prompt_tokens": 5, "completion_tokens": 1, "completion_tokens_details": {"reasoning_tokens": 2}}
     assert read_usage(more_thought) == Usage(5, 1, certain=False)
+    unreadable = {"prompt_tokens": 5, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": "4"}}
+    assert read_usage(unreadable) == Usage(5, 1, certain=False)

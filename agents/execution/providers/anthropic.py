@@ -20,6 +20,7 @@ from agents.execution.body import (
     from_json,
     mapping,
     objects,
+    part_count,
     read_usage,
     speaks_of_context,
     text_of,
@@ -74,6 +75,9 @@ def unsupported(body: dict[str, Any]) -> tuple[str, ...]:
         beyond.append("reasoning_effort")
     if any(not isinstance(stop, str) or not stop.strip() for stop in stops(body)):
         beyond.append("stop")
+    if "low" in talk.details:
+        # Every image is looked at closely, and billed so.
+        beyond.append("messages.content.image_url.detail")
     return tuple(dict.fromkeys((*beyond, *talk.beyond, *functions.beyond)))
 
 
@@ -281,11 +285,11 @@ def _choice(functions: Functions) -> dict[str, Any]:
 def _usage(given: dict[str, Any]) -> dict[str, Any] | None:
     """`input_tokens` leaves out what was read from the cache or written to it: all three are the prompt."""
     fresh, out = count(given.get("input_tokens")), count(given.get("output_tokens"))
-    if fresh is None or out is None:
+    cached = part_count(given.get("cache_read_input_tokens"))
+    written = part_count(given.get("cache_creation_input_tokens"))
+    thought = part_count(mapping(given.get("output_tokens_details")).get("thinking_tokens"))
+    if fresh is None or out is None or cached is None or written is None or thought is None:
         return None
-    cached = count(given.get("cache_read_input_tokens")) or 0
-    written = count(given.get("cache_creation_input_tokens")) or 0
-    thought = count(mapping(given.get("output_tokens_details")).get("thinking_tokens")) or 0
     return written_usage(fresh + cached + written, out, cached, written, thought)
 
 

@@ -21,6 +21,7 @@ from agents.execution.body import (
     from_json,
     mapping,
     objects,
+    part_count,
     read_usage,
     speaks_of_context,
     text_of,
@@ -48,6 +49,7 @@ _CONFIG = {
 # Gemini 2.5 takes a budget of tokens, later ones a level: the pairs are those of Google's own OpenAI endpoint.
 _BUDGETS = {"none": 0, "minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576}
 _LEVELS = {"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH"}
+_RESOLUTIONS = {"low": "MEDIA_RESOLUTION_LOW", "high": "MEDIA_RESOLUTION_HIGH"}
 _BEFORE_LEVELS = re.compile(r"gemini-[12]\b")
 # Later models refuse a call without a signature. Google's word for a call that another model made.
 _UNSIGNED = "skip_thought_signature_validator"
@@ -84,6 +86,9 @@ def unsupported(body: dict[str, Any]) -> tuple[str, ...]:
     images = [part for part in parts if isinstance(part, conversation.Image) and part.url]
     if not all(conversation.media_type(image.url) for image in images):
         beyond.append("messages.content.image_url")
+    if len(talk.details) > 1:
+        # One resolution holds for all images of a request.
+        beyond.append("messages.content.image_url.detail")
     if any(isinstance(part, conversation.Result) and part.call_id not in talk.function_by_call for part in parts):
         beyond.append("messages.tool_call_id")
     return tuple(dict.fromkeys((*beyond, *talk.beyond, *functions.beyond)))
@@ -106,6 +111,8 @@ def request(deployment: Deployment, body: dict[str, Any], stream: bool) -> tuple
         config["maxOutputTokens"] = limit
     if given := stops(body):
         config["stopSequences"] = given
+    for resolution in talk.details & _RESOLUTIONS.keys():
+        config["mediaResolution"] = _RESOLUTIONS[resolution]
     shape = read_shape(body)
     if shape.kind in ("json_object", "json_schema"):
         config["responseMimeType"] = "application/json"
@@ -266,13 +273,12 @@ def _calling(functions: Functions) -> dict[str, Any]:
 
 def _usage(numbers: dict[str, Any]) -> dict[str, Any] | None:
     """The prompt includes what was cached; thoughts stand beside the candidates and are billed as output."""
-    prompt = count(numbers.get("promptTokenCount"))
-    if prompt is None:
+    prompt, tools = count(numbers.get("promptTokenCount")), part_count(numbers.get("toolUsePromptTokenCount"))
+    cached, said = part_count(numbers.get("cachedContentTokenCount")), part_count(numbers.get("candidatesTokenCount"))
+    thought = part_count(numbers.get("thoughtsTokenCount"))
+    if prompt is None or tools is None or cached is None or said is None or thought is None:
         return None
-    prompt += count(numbers.get("toolUsePromptTokenCount")) or 0
-    thought = count(numbers.get("thoughtsTokenCount")) or 0
-    out = (count(numbers.get("candidatesTokenCount")) or 0) + thought
-    return written_usage(prompt, out, count(numbers.get("cachedContentTokenCount")) or 0, 0, thought)
+    return written_usage(prompt + tools, said + thought, cached, 0, thought)
 
 
 def _trouble(read: Any) -> Trouble:

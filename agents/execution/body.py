@@ -78,7 +78,10 @@ def read_usage(given: Any) -> Usage:
     tokens_in, tokens_out = count(given.get("prompt_tokens")), count(given.get("completion_tokens"))
     if tokens_in is None or tokens_out is None:
         return UNKNOWN_USAGE
-    details_in, details_out = mapping(given.get("prompt_tokens_details")), mapping(given.get("completion_tokens_details"))
+    details_in, details_out = (
+        mapping(given.get("prompt_tokens_details")),
+        mapping(given.get("completion_tokens_details")),
+    )
     cached, write = part_count(details_in.get("cached_tokens")), part_count(details_in.get("cache_write_tokens"))
     reasoning = part_count(details_out.get("reasoning_tokens"))
     if cached is None or write is None or reasoning is None or cached + write > tokens_in or reasoning > tokens_out:

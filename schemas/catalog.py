@@ -16,6 +16,7 @@ ProviderName = Literal["openai", "anthropic", "google", "openai_compatible"]
 Task = Literal[
     "conversation", "code", "creative_writing", "analysis", "math", "reasoning", "multimodal", "function_calling"
 ]
+Refusal = Literal["sampling", "forced_tool"]
 FALLBACK_TIERS: tuple[FallbackTier, ...] = ("primary", "secondary", "emergency", "local")
 
 
@@ -58,7 +59,10 @@ class Prices(Configured):
 
 
 class Model(Configured):
-    """A model's profile. `quality` is keyed by task, 0..1."""
+    """A model's profile. `quality` is keyed by task, 0..1.
+
+    `refuses`: what it answers with an error: sampling parameters that differ from 1, a tool that is forced on it.
+    """
 
     id: str = Field(min_length=1)
     category: Category = "conversational"
@@ -66,13 +70,14 @@ class Model(Configured):
     context_window: int = Field(128_000, gt=0)
     max_output_tokens: int = Field(8_192, gt=0)
     capabilities: frozenset[str] = frozenset()
+    refuses: frozenset[Refusal] = frozenset()
     price_usd_per_million: Prices = Prices()
     quality: dict[Task, float] = {}
 
-    @field_serializer("capabilities")
-    def _sorted(self, capabilities: frozenset[str]) -> list[str]:
+    @field_serializer("capabilities", "refuses")
+    def _sorted(self, names: frozenset[str]) -> list[str]:
         """A set has no order, and equal configurations must be equal texts."""
-        return sorted(capabilities)
+        return sorted(names)
 
 
 class Limits(Configured):

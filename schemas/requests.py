@@ -59,7 +59,11 @@ class ChatBody(BaseModel):
     max_tokens: int | None = Field(None, gt=0)
     max_completion_tokens: int | None = Field(None, gt=0)
     tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
     response_format: dict[str, Any] | None = None
+    temperature: Any = None
+    top_p: Any = None
+    top_k: Any = None
     routing: Routing | None = None
 
 
@@ -132,6 +136,10 @@ def _needs(body: ChatBody) -> frozenset[str]:
         needs.add("json_schema")
     if body.stream:
         needs.add("streaming")
+    if body.temperature not in (None, 1) or body.top_p not in (None, 1) or body.top_k is not None:
+        needs.add("sampling")
+    if body.tool_choice not in (None, "auto", "none"):
+        needs.add("forced_tool")
     for message in body.messages:
         if isinstance(message.content, list) and any(part.get("type") == "image_url" for part in message.content):
             needs.add("vision")

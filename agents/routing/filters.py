@@ -39,6 +39,8 @@ class Reason(StrEnum):
     VISION = "vision"
     JSON_SCHEMA = "json_schema"
     STREAMING = "streaming"
+    SAMPLING = "sampling"
+    FORCED_TOOL = "forced_tool"
     CONTEXT = "context"
     MAX_COST = "max_cost"
     DEADLINE = "deadline"
@@ -184,6 +186,10 @@ def capability(compiled: Compiled, position: int, request: ChatRequest) -> Reaso
     for need in (Reason.TOOLS, Reason.VISION, Reason.JSON_SCHEMA, Reason.STREAMING):
         if need.value in request.needs and need.value not in model.capabilities:
             return need
+    if model.refuses:
+        for need in (Reason.SAMPLING, Reason.FORCED_TOOL):
+            if need.value in request.needs and need.value in model.refuses:
+                return need
     return None
 
 

@@ -29,6 +29,8 @@ TEXTS: dict[Reason, str] = {
     Reason.VISION: "its model cannot see images",
     Reason.JSON_SCHEMA: "its model cannot follow a JSON schema",
     Reason.STREAMING: "its model cannot stream",
+    Reason.SAMPLING: "its model refuses sampling parameters",
+    Reason.FORCED_TOOL: "its model refuses a forced tool",
     Reason.CONTEXT: "the context window is too small",
     Reason.MAX_COST: "a call may cost more than max_cost_usd",
     Reason.DEADLINE: "its p95 is longer than the time that remains",
@@ -54,6 +56,8 @@ ADVICE: dict[Reason, str] = {
     Reason.VISION: "remove the images, or name a model that sees",
     Reason.JSON_SCHEMA: "remove response_format, or name a model that follows it",
     Reason.STREAMING: "set stream to false, or name a model that streams",
+    Reason.SAMPLING: "remove temperature, top_p and top_k, or name a model that takes them",
+    Reason.FORCED_TOOL: "set tool_choice to auto, or name a model that can be forced",
     Reason.CONTEXT: "shorten the messages or max_tokens, or name a model with a larger context window",
     Reason.MAX_COST: "raise routing.max_cost_usd, or shorten the messages or max_tokens",
     Reason.DEADLINE: "raise routing.deadline_ms",
@@ -82,6 +86,8 @@ PARAMS: dict[Reason, str] = {
     Reason.STREAMING: "stream",
     Reason.JSON_SCHEMA: "response_format",
     Reason.VISION: "messages",
+    Reason.SAMPLING: "temperature",
+    Reason.FORCED_TOOL: "tool_choice",
 }
 
 

@@ -36,12 +36,12 @@ def list_(provider: Provider = None, as_json: AsJson = False) -> None:
         print_json([_document(known) for known in found], indent=True)
         return
     print_table(
-        ("model", "provider", "tier", "context", "output", "capabilities", "input $", "output $", "cache $"),
+        ("model", "provider", "tier", "context", "output", "capabilities", "refuses", "input $", "output $", "cache $"),
         (
             (
                 known.model.id, _seller(known), known.model.tier, known.model.context_window,
                 known.model.max_output_tokens, " ".join(sorted(known.model.capabilities)),
-                *(f"{price:g}" for price in _prices(known)),
+                " ".join(sorted(known.model.refuses)), *(f"{price:g}" for price in _prices(known)),
             )
             for known in found
         ),
@@ -126,7 +126,8 @@ def _document(known: "Known") -> dict[str, str | int | float | list[str] | date 
     return {
         "id": model.id, "provider": known.provider, "seller": _seller(known), "category": model.category,
         "tier": model.tier, "context_window": model.context_window, "max_output_tokens": model.max_output_tokens,
-        "capabilities": sorted(model.capabilities), "input_usd_per_million": prices.input,
+        "capabilities": sorted(model.capabilities), "refuses": sorted(model.refuses),
+        "input_usd_per_million": prices.input,
         "output_usd_per_million": prices.output, "cache_read_usd_per_million": prices.cache_read,
         "cache_write_usd_per_million": prices.cache_write, "long_context_from_tokens": start,
         "long_context_input_usd_per_million": dear_in, "long_context_output_usd_per_million": dear_out,
@@ -143,7 +144,7 @@ def _yaml(known: "Known") -> list[str]:
     document = {
         "id": model.id, "category": model.category, "tier": model.tier, "context_window": model.context_window,
         "max_output_tokens": model.max_output_tokens, "capabilities": sorted(model.capabilities),
-        "price_usd_per_million": prices,
+        **({"refuses": sorted(model.refuses)} if model.refuses else {}), "price_usd_per_million": prices,
     }  # fmt: skip
     text = yaml.safe_dump([document], sort_keys=False, default_flow_style=None, width=10_000)
     lines = [f"    {line}" for line in text.splitlines()]

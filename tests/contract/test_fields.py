@@ -65,8 +65,11 @@ NO_MATTER = frozenset({
     "metadata", "model", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier",
     "stream_options", "user",
 })  # fmt: skip
-# What a model must be able to do for the field; routing leaves out the others.
-NEEDS = {"tools": "tools", "tool_choice": "tools", "parallel_tool_calls": "tools", "response_format": "json_schema"}
+# What a model must be able to do for the field, or not refuse; routing leaves out the others.
+NEEDS = {
+    "tools": "tools", "tool_choice": "forced_tool", "parallel_tool_calls": "tools", "response_format": "json_schema",
+    "temperature": "sampling", "top_p": "sampling",
+}  # fmt: skip
 SENTENCE = re.compile(r"[A-Z][^\n]*\.")
 
 

@@ -13,7 +13,7 @@ from schemas.events import AttemptFailed, AttemptStarted, CostIncurred
 from schemas.failures import Failure
 
 SCRIPT = ProviderScript(latency_ms=10)
-REQUESTS, RATE = 24, 60
+REQUESTS, RATE = 50, 100
 STREAM = frozenset({"stream_cut", "stream_stall", "stream_error_event"})
 SCENARIOS: dict[str, set[Failure]] = {
     "refuse": {Failure.CONNECT, Failure.BAD_RESPONSE},

@@ -288,7 +288,7 @@ def test_any_chunk_comes_back_equal(body: dict[str, Any]) -> None:
 def test_the_contracts_request() -> None:
     request = decode_request(encode_request(REQUEST), LIMIT)
     assert request.body | {"routing": request.routing.model_dump()} == REQUEST
-    assert request.needs == {"tools", "json_schema", "streaming", "vision"}
+    assert request.needs == {"tools", "json_schema", "streaming", "vision", "sampling"}
 
 
 @pytest.mark.parametrize("ids", [None, IDS])

@@ -30,7 +30,8 @@ MODELS = [
     {"id": "big", "tier": "flagship", "context_window": 200_000,
      "capabilities": ["streaming", "tools", "vision", "json_schema"],
      "price_usd_per_million": {"input": 2, "output": 8}, "quality": {"conversation": 0.9}},
-    {"id": "llama-3", "tier": "efficient", "context_window": 8_000, "quality": {"conversation": 0.4}},
+    {"id": "llama-3", "tier": "efficient", "context_window": 8_000, "quality": {"conversation": 0.4},
+     "refuses": ["sampling", "forced_tool"]},
 ]  # fmt: skip
 
 
@@ -257,6 +258,9 @@ class TestCapability:
             ({"stream": True}, "streaming"),
             ({"response_format": {"type": "json_schema"}}, "json_schema"),
             ({"content": [IMAGE]}, "vision"),
+            ({"temperature": 0.2}, "sampling"),
+            ({"top_k": 5}, "sampling"),
+            ({"tool_choice": "required"}, "forced_tool"),
             ({"content": "word " * 8_000}, "context"),
             ({"routing": {"deny": ["*/llama*"]}}, "denied"),
             ({"routing": {"allow": ["openai/*", "big"]}}, "not_allowed"),
@@ -264,6 +268,9 @@ class TestCapability:
     )
     def test_each_reason(self, body: dict[str, Any], reason: str) -> None:
         assert why(decided(view(BIG, LOCAL), request(**body))) == {1: reason}
+
+    def test_what_no_model_refuses_is_no_reason(self) -> None:
+        assert not why(decided(view(BIG, LOCAL), request(temperature=1.0, top_p=1, tool_choice="auto")))
 
     def test_deny_wins_over_allow(self) -> None:
         asked = request(routing={"allow": ["openai/*"], "deny": ["mini-eu"]})

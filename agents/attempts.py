@@ -17,7 +17,8 @@ from agents.execution.outcome import Failed, Outcome, Succeeded
 from agents.following import exhausted, following
 from agents.hedging import Race, late_after_ms
 from agents.limits import used_up_until
-from agents.ports import Caller, Clock, EventLog, Live
+from agents.live import Live
+from agents.ports import Caller, Clock, EventLog
 from agents.retry_budget import Kind, allows
 from agents.run import Attempt, Run
 from schemas.catalog import Deployment
@@ -178,9 +179,8 @@ class Attempts:
         )  # fmt: skip
         if trial:
             self.live.trials.add(deployment.id)
-        self.live.started(deployment.id, self.clock.now(), kind)
         tokens = run.decision.estimated_tokens_in + run.decision.estimated_tokens_out
-        self.live.rates.sent(deployment.id, self.clock.now(), 1, tokens)
+        self.live.started(deployment.id, self.clock.now(), kind, tokens)
         good: bool | None = None
         try:
             events = [*run.pending, *run.started(attempt, self.clock.now())]
@@ -199,7 +199,7 @@ class Attempts:
                 good = False
             return attempt, outcome
         finally:
-            self.live.ended(deployment.id, self.clock.now(), kind, good)
+            self.live.ended(deployment.id, self.clock.now(), kind, tokens, good)
             if trial:
                 self.live.trials.discard(deployment.id)
 
@@ -241,11 +241,14 @@ class Attempts:
         if usage is not None and usage.certain:
             self.live.rates.sent(deployment, now, 0, usage.tokens_in + usage.tokens_out - tokens)
         if outcome.headroom is not None:
-            self.live.rates.told(deployment, outcome.headroom, now, self.live.in_flight[deployment] - 1)
+            self.live.rates.told(deployment, outcome.headroom, now, self.live.calls.total[deployment] - 1)
             if until := used_up_until(outcome.headroom, now):
                 self.live.cooling[deployment] = max(until, self.live.cooling.get(deployment, 0))
         if isinstance(outcome, Succeeded):
+            self.live.responses.answered(deployment, outcome.latency_ms, now)
             return
+        if outcome.counts:
+            self.live.responses.failed(deployment, outcome.latency_ms, now)
         if outcome.cool:
             wait_ms = outcome.retry_after_ms if outcome.retry_after_ms is not None else DEFAULT_COOLING_MS
             self.live.cooling[deployment] = max(now + wait_ms * MICROS_PER_MS, self.live.cooling.get(deployment, 0))

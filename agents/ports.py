@@ -1,12 +1,10 @@
 """What the agents need from outside, as small Protocols. `streams` brings the real ones."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agents.execution.outcome import Outcome
-from agents.limits import RateLimits
-from agents.retry_budget import Kind, RetryBudget, ended, started
 from schemas.catalog import Deployment
 from schemas.events import Event
 from schemas.ids import Source
@@ -99,51 +97,3 @@ class Caller(Protocol):
         self, deployment: Deployment, request_body: dict[str, Any], *, deadline: float, attempt_id: str,
         traceparent: str | None, on_delta: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> Awaitable[Outcome]: ...  # fmt: skip
-
-
-@dataclass
-class Live:
-    """What this worker knows itself, beside the log: calls under way and what providers just told it.
-
-    `in_flight`: calls by deployment of this worker and of the others together; `own` is this worker's part.
-    `turns`: decisions so far by group of replicas; `workers`: alive, this one included. `budgets`: retry budgets by
-    deployment; `rates`: the traffic of the last minute.
-    """
-
-    in_flight: dict[str, int] = field(default_factory=dict)
-    own: dict[str, int] = field(default_factory=dict)
-    tenants: dict[str, int] = field(default_factory=dict)
-    cooling: dict[str, int] = field(default_factory=dict)
-    trials: set[str] = field(default_factory=set)
-    out_of_service: dict[str, str] = field(default_factory=dict)
-    turn: int = 0
-    turns: dict[str, int] = field(default_factory=dict)
-    workers: int = 1
-    budgets: dict[str, RetryBudget] = field(default_factory=dict)
-    rates: RateLimits = field(default_factory=RateLimits)
-
-    def started(self, deployment: str, now: int, kind: Kind) -> None:
-        self.own[deployment] = self.own.get(deployment, 0) + 1
-        self.in_flight[deployment] = self.in_flight.get(deployment, 0) + 1
-        if kind != "repeat":
-            self.budgets[deployment] = started(self.budgets.get(deployment, RetryBudget()), now, kind)
-
-    def repeating(self, deployment: str, now: int) -> None:
-        """A repeated call was decided on: it counts before its pause, or all that pause would find the budget free."""
-        self.budgets[deployment] = started(self.budgets.get(deployment, RetryBudget()), now, "repeat")
-
-    def ended(self, deployment: str, now: int, kind: Kind, good: bool | None) -> None:
-        """`good`: None where the deployment is not to blame."""
-        self.own[deployment] -= 1
-        self.in_flight[deployment] -= 1
-        self.budgets[deployment] = ended(self.budgets[deployment], now, kind, good)
-
-    def others_are(self, others: Sequence[Mapping[str, int]]) -> None:
-        """Take over what the other workers published: calls in flight by deployment, one mapping a worker."""
-        self.workers = 1 + len(others)
-        total = dict(self.own)
-        for in_flight in others:
-            for deployment, count in in_flight.items():
-                total[deployment] = total.get(deployment, 0) + count
-        self.in_flight.clear()
-        self.in_flight.update(total)

@@ -17,7 +17,8 @@ from agents.attempts import Attempts, Served
 from agents.chunks import Chunks
 from agents.dedup import Claim, Claims
 from agents.identity import Identity, identify, unidentified
-from agents.ports import Answer, Clock, DeadLetter, EventLog, Live, Planned, RequestRecord
+from agents.live import Live
+from agents.ports import Answer, Clock, DeadLetter, EventLog, Planned, RequestRecord
 from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
 from agents.routing_object import Timing, routing_object
@@ -145,7 +146,9 @@ class Router:
             circuits=self.knowledge.circuits,
             health=self.knowledge.health,
             spend=self.knowledge.spend,
-            in_flight=live.in_flight,
+            in_flight=live.calls.total,
+            tokens_in_flight=live.tokens.total,
+            response_ms=live.responses.ms,
             cooling=live.cooling,
             out_of_service=live.out_of_service,
             turn=live.turn,

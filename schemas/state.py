@@ -307,7 +307,7 @@ class AlertState:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLoad:
-    """Calls in flight by deployment of one worker, published every second and forgotten after three.
+    """Calls in flight and their estimated tokens by deployment of one worker, published every second, forgotten after three.
 
     `minute`: deployment -> (requests, tokens) that it started in the last minute or may start in the coming second.
     """
@@ -316,6 +316,7 @@ class WorkerLoad:
     sent_at: int
     in_flight: dict[str, int] = field(default_factory=dict)
     minute: dict[str, tuple[int, int]] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,10 +88,13 @@ class RequestTasks:
         else:
             self.crash(error)
 
-    async def cancel(self, partitions: set[TP]) -> None:
-        """End the calls of partitions that left, after their drain. Called at every assignment."""
+    async def cancel(self, partitions: set[TP] | None = None) -> None:
+        """End the calls of partitions that left, after their drain; by default all. Called at every assignment."""
         self._dropped.clear()
-        leaving = [task for source, task in self._running.items() if TP(source.topic, source.partition) in partitions]
+        leaving = [
+            task for source, task in self._running.items()
+            if partitions is None or TP(source.topic, source.partition) in partitions
+        ]  # fmt: skip
         for task in leaving:
             task.cancel()
         if leaving:

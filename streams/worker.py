@@ -19,7 +19,7 @@ from agents.attempts import Attempts
 from agents.dedup import Claims
 from agents.execution.client import Caller
 from agents.execution.credentials import Credentials
-from agents.ports import Live
+from agents.live import Live
 from agents.prober import ProbeSchedule, probe
 from agents.router import Knowledge, Router
 from agents.routing.prepare import intake
@@ -103,6 +103,10 @@ class Worker:
         """Drain within the bound, then close everything."""
         for app in self.apps.values():
             await app.stop()
+            # We left the group: what calls that outlived the drain still hand over belongs to the next owner.
+            app.ownership.lease.ended()
+        if self.tasks is not None:
+            await self.tasks.cancel()
         await self._stack.aclose()
         log.info("worker stopped", worker=self.name)
 
@@ -264,12 +268,16 @@ class Worker:
     async def _publish_load(self, producer: Producer, lease: Lease) -> None:
         now = self.clock.now()
         others = self.view.other_workers(self.name, now)
-        self.live.others_are([load.in_flight for load in others])
+        live = self.live
+        live.workers = 1 + len(others)
+        live.calls.others_are([load.in_flight for load in others])
+        live.tokens.others_are([load.tokens for load in others])
+        live.responses.forget(now)
         deployments = self.control.current.configuration.catalog.deployment_by_id
-        minute = self.live.rates.others_are([load.minute for load in others], deployments, now)
+        minute = live.rates.others_are([load.minute for load in others], deployments, now)
         if not lease.valid():
             return
-        load = WorkerLoad(self.name, now, {d: count for d, count in self.live.own.items() if count}, minute)
+        load = WorkerLoad(self.name, now, live.calls.published(), minute, live.tokens.published())
         snapshot = Snapshot(
             kind="load", fold_version=1, subject=self.name, topic="", partition=0, epoch=0, offset=now, logged_at=now,
             value=encode_value(load),

@@ -67,7 +67,7 @@ async def test_an_outage_is_not_seen_and_ends_by_itself(kafka: EmbeddedKafka, pr
             simulators.control("a", "status_500")
             await bench.until(lambda: "a" in circuits and circuits["a"].status == "open")
             # What was decided before this worker knew is let through.
-            await bench.until(lambda: worker.live.in_flight["a"] == 0)
+            await bench.until(lambda: worker.live.calls.total["a"] == 0)
             called, probed = ordinary(simulators, "a"), probes(simulators, "a")
             await bench.until(lambda: probes(simulators, "a") >= probed + 2)
             await traffic.more(RATE)

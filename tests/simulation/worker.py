@@ -17,7 +17,7 @@ from simulation.virtual import Process, VirtualLoop
 from agents.attempts import Attempts
 from agents.dedup import Claims
 from agents.execution.outcome import Outcome
-from agents.ports import Live
+from agents.live import Live
 from agents.prober import ProbeSchedule, probe
 from agents.router import Knowledge, Router
 from projections.partition import FOLDS

@@ -247,7 +247,9 @@ class Router:
             confidence=decision.confidence, reasons=decision.reasons, candidates=decision.candidates,
             estimates=decision.estimates, propensities=decision.propensities, excluded=decision.excluded,
             cut=decision.cut, control_offset=decision.control_offset, seed=decision.seed,
-            decision_us=timing.decision * 1000,
+            decision_us=timing.decision * 1000, blocks=decision.blocks, in_flight=decision.in_flight,
+            inputs=decision.inputs, turn=decision.turn, workers=decision.workers, session=decision.session,
+            fallback=decision.fallback,
         ))  # fmt: skip
 
     def _completed(

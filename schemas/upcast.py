@@ -8,7 +8,15 @@ from schemas.errors import UnknownEvent
 Record = dict[str, Any]
 Upcaster = Callable[[Record], Record]
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+
+def _decided_without_inputs(record: Record) -> Record:
+    """Version 1 did not say all that a decision was made from: without blocks it cannot be re-made."""
+    return record | {
+        "blocks": (), "in_flight": (), "inputs": b"", "turn": 0, "workers": 1, "session": 0, "fallback": True,
+    }  # fmt: skip
+
+
+UPCASTERS: dict[tuple[str, int], Upcaster] = {("RouteDecided", 1): _decided_without_inputs}
 """(event, version it reads) -> the record in the next version."""
 
 

@@ -23,3 +23,6 @@ def prefix() -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stream-cuts", type=int, default=60, help="How many seeded streams are cut; 60 by default.")
+    parser.addoption(
+        "--decisions", type=int, default=1_000, help="How many decisions are made again; 1,000 by default."
+    )

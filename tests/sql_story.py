@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from routing_worlds import NO_INPUTS
+
 from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
 from schemas.events import (
     AttemptFailed,
@@ -131,6 +133,7 @@ def story() -> Log:
         cost_strategy="minimize", balancer="round_robin", task="code", confidence=0.8, reasons=("cheapest",),
         candidates=(0, 2), estimates=b"\x00\x00\x80\x3f" * 2, propensities=(),
         excluded=(Exclusion(1, "circuit_open", NOW),), cut=False, control_offset=1, seed=3, decision_us=40.0,
+        **NO_INPUTS,
     ))  # fmt: skip
     log.add("attempts", AttemptStarted(**of(FIRST, 0), **called(1, "d0"), deadline_at=NOW))
     log.add("attempts", AttemptFailed(

@@ -47,7 +47,7 @@ def least_connections(replicas: Sequence[int], setting: Setting, turn: int) -> i
 def least_response_time(replicas: Sequence[int], setting: Setting, turn: int) -> int:
     """The shortest peak EWMA times calls under way (this one included), divided by success and weight."""
     flying, facts = setting.in_flight(), setting.pace.facts
-    times = _response_ms(replicas, setting)
+    times = response_ms(replicas, setting)
     waits = [
         time * (flying[k] + 1) / facts[k].success / _weight(setting, k) for k, time in zip(replicas, times, strict=True)
     ]
@@ -60,8 +60,7 @@ def consistent_hash(replicas: Sequence[int], setting: Setting, turn: int) -> int
     A request without a session hashes its seed.
     """
     flying, names = setting.in_flight(), setting.field.names
-    session = setting.request.routing.session
-    base = blake2b(str(setting.seed if session is None else session).encode(), digest_size=8)
+    base = blake2b(str(setting.key).encode(), digest_size=8)
     worth = []
     for k in replicas:
         digest = base.copy()
@@ -79,7 +78,7 @@ def consistent_hash(replicas: Sequence[int], setting: Setting, turn: int) -> int
 
 def adaptive_weighted(replicas: Sequence[int], setting: Setting, turn: int) -> int:
     """Drawn by weights that follow success and time (health decays, so slowly) within a quarter and four times."""
-    times, facts = _response_ms(replicas, setting), setting.pace.facts
+    times, facts = response_ms(replicas, setting), setting.pace.facts
     usual = sum(times) / len(times)
     shares = [
         _weight(setting, k) * min(CLAMP, max(1 / CLAMP, facts[k].success * usual / max(time, 1e-9)))
@@ -90,11 +89,8 @@ def adaptive_weighted(replicas: Sequence[int], setting: Setting, turn: int) -> i
 
 def performance_based(replicas: Sequence[int], setting: Setting, turn: int) -> int:
     """Drawn in proportion to success x speed."""
-    pace = setting.pace
-    if not setting.view.response_ms:
-        return _drawn([pace.speeds[k] for k in replicas], replicas, setting.seed)
-    times = _response_ms(replicas, setting)
-    shares = [pace.facts[k].success / max(time, 1e-9) for k, time in zip(replicas, times, strict=True)]
+    times, facts = response_ms(replicas, setting), setting.pace.facts
+    shares = [facts[k].success / max(time, 1e-9) for k, time in zip(replicas, times, strict=True)]
     return _drawn(shares, replicas, setting.seed)
 
 
@@ -115,7 +111,7 @@ def _weight(setting: Setting, k: int) -> float:
     return setting.field.weight[k]
 
 
-def _response_ms(replicas: Sequence[int], setting: Setting) -> list[float]:
+def response_ms(replicas: Sequence[int], setting: Setting) -> list[float]:
     """The worker's own peak EWMA where there is one, else the time that health says."""
     known, names, times = setting.view.response_ms, setting.field.names, setting.pace.times
     if not known:

@@ -9,10 +9,11 @@ from agents.routing.choice import choice, min_quality_of, policies_of, priority_
 from agents.routing.compiled import Compiled, compiled
 from agents.routing.cost_strategies import COST_ALONE, COST_STRATEGIES, PRICED
 from agents.routing.estimates import MILLION, P99_TOKENS_OUT, SCORE, TOKENS_OUT, tokens_in
-from agents.routing.field import Field, field_of
+from agents.routing.field import field_of
 from agents.routing.filters import unavailable, unfit
-from agents.routing.order import Ordered, ordered, praise
+from agents.routing.order import Ordered, ordered, plan_of, praise
 from agents.routing.profile import profile_of
+from agents.routing.remake import inputs_of, session_digest
 from agents.routing.sentences import rejection
 from agents.routing.setting import Setting, setting_of
 from agents.routing.strategies import RECORDED
@@ -20,7 +21,7 @@ from agents.routing.task import task_of
 from agents.routing.utility import TARGET_MS
 from agents.routing.view import RoutingView
 from schemas.errors import RequestError
-from schemas.events import Exclusion, PlanStep
+from schemas.events import Block, Exclusion, PlanStep
 from schemas.requests import ChatRequest
 from schemas.units import MICROS_PER_MS, nano_to_usd
 
@@ -50,6 +51,13 @@ class Decision(NamedTuple):
     estimated_tokens_in: int
     estimated_tokens_out: int
     reserve_nano_usd: Mapping[str, int]
+    blocks: tuple[Block, ...]
+    in_flight: tuple[int, ...]
+    inputs: bytes
+    turn: int
+    workers: int
+    session: int
+    fallback: bool
     turn_key: str = ""
 
 
@@ -106,13 +114,25 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
         if chosen.cost_strategy == "budget_aware":
             # Its sentence says what cost weighs, and here something else does.
             changed = ()
+    session = session_digest(routing.session) if routing.session is not None else 0
     setting = setting_of(
-        catalog, field, view, request, task, size_in, seed, factors, policies.target_ms or TARGET_MS, weights, busy
+        catalog,
+        field,
+        view,
+        request,
+        task,
+        size_in,
+        seed,
+        factors,
+        policies.target_ms or TARGET_MS,
+        weights,
+        busy,
+        session,
     )
     most = configuration.routing.max_attempts
     result = ordered(setting, chosen, most)
     places = result.places
-    plan = _plan(field, places, routing.fallback, most)
+    plan = plan_of(field, places, routing.fallback, most)
     recorded = places[:RECORDED]
     table = setting.table
     table[:, SCORE] = result.scores
@@ -144,6 +164,13 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
         estimated_tokens_in=size_in,
         estimated_tokens_out=int(table[places[0], TOKENS_OUT]),
         reserve_nano_usd=_reserves(catalog, plan, request.max_tokens, size_in, longest),
+        blocks=field.tiers,
+        in_flight=tuple([busy[field.members[k]] for k in recorded]) if busy else (),
+        inputs=inputs_of(setting, chosen, result, recorded),
+        turn=result.turn,
+        workers=view.workers,
+        session=session,
+        fallback=routing.fallback,
         turn_key=result.turn_key,
     )
 
@@ -161,14 +188,6 @@ def _reserves(
         out = min(most or p99, p99, max_out[p])
         found[name] = -(-(price_in[p] * size_in + price_out[p] * out) // MILLION)
     return found
-
-
-def _plan(field: Field, places: list[int], fallback: bool, most: int) -> tuple[PlanStep, ...]:
-    """The first `most` in the order of trial. Without fallback no other model than the first one's."""
-    if fallback:
-        return tuple([field.steps[k] for k in places[:most]])
-    model = field.group[places[0]][0]
-    return tuple([field.steps[k] for k in places if field.group[k][0] == model][:most])
 
 
 def _numbers(setting: Setting, result: Ordered, balancer: str) -> list[str]:

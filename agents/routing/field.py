@@ -12,7 +12,7 @@ from agents.routing.profile import Profile
 from agents.routing.sentences import left_out
 from agents.routing.view import RoutingView
 from schemas.catalog import FALLBACK_TIERS
-from schemas.events import Exclusion
+from schemas.events import Block, Exclusion
 
 FIELDS_KEPT = 64
 
@@ -20,7 +20,8 @@ FIELDS_KEPT = 64
 class Field:
     """Owns the tables of one set of members. A *place* is a number in `members`: positions by block, then by id.
 
-    `bounds`: places (start, end) of each block, best block first. `groups`: replicas of the first block by group.
+    `bounds`: places (start, end) of each block, best block first, and `tiers` the same as events say it. `groups`:
+    replicas of the first block by group.
     `names`, `group`, `weight`, `lane`, `replicated`: by place. `paces`: memo of the numbers that health changes.
     """
 
@@ -50,6 +51,7 @@ class Field:
             compiled.relaxed_steps[position] if position in emergency else compiled.steps[position]
             for position in self.members
         ]
+        self.tiers = tuple(Block(self.steps[start].tier, end - start) for start, end in self.bounds)
         self.limited = bool(compiled.per_call[self.at].any())
         self.quality = np.array(profile.quality)[self.at]
         self.quality_sd = [profile.quality_sd[position] for position in self.members]

@@ -7,8 +7,10 @@ from agents.routing.balancers import BALANCERS
 from agents.routing.choice import Choice
 from agents.routing.confidence import RIVALS, confidence
 from agents.routing.estimates import Table
+from agents.routing.field import Field
 from agents.routing.setting import Setting
 from agents.routing.strategies import QUALITY_TIE, RECORDED, STRATEGIES, SUPERLATIVES
+from schemas.events import PlanStep
 from schemas.units import nano_to_usd
 
 SAME_PRICE = 1.01
@@ -32,10 +34,11 @@ class Ordered(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def ordered(setting: Setting, choice: Choice, most: int) -> Ordered:
-    """Order the places of the field. `most`: length of the plan."""
+def ordered(setting: Setting, choice: Choice, most: int, recorded: Table | None = None) -> Ordered:
+    """Order the places of the field. `most`: length of the plan. `recorded`: scores of a decision that is re-made, which
+    does not say again how sure it was."""
     strategy, field = STRATEGIES[choice.strategy], setting.field
-    scores = strategy.scores(setting)
+    scores = strategy.scores(setting) if recorded is None else recorded
     start, leaders = field.bounds[0]
     ranking = strategy.rank(setting, scores, start, leaders)
     places = list(ranking)
@@ -63,7 +66,7 @@ def ordered(setting: Setting, choice: Choice, most: int) -> Ordered:
             break
         places += strategy.rank(setting, scores, start, end)
     sure = 1.0
-    if leaders > 1:
+    if leaders > 1 and recorded is None:
         contest = [winner, *_rivals(setting, ranking, winner)]
         sure = confidence([scores.item(k) for k in contest], strategy.spread(setting, contest))
     if most > 1 and len(places) > 2:
@@ -149,6 +152,14 @@ def _spread_lanes(setting: Setting, places: list[int], most: int) -> None:
                     places.insert(step, places.pop(later))
                     break
         used.add(lane[places[step]])
+
+
+def plan_of(field: Field, places: list[int], fallback: bool, most: int) -> tuple[PlanStep, ...]:
+    """The first `most` in the order of trial. Without fallback no other model than the first one's."""
+    if fallback:
+        return tuple([field.steps[k] for k in places[:most]])
+    model = field.group[places[0]][0]
+    return tuple([field.steps[k] for k in places if field.group[k][0] == model][:most])
 
 
 def praise(choice: Choice, leaders: int, total: int, tier: str) -> str:

@@ -28,7 +28,7 @@ class Pace:
 
     Cost of a request is `cost_in` x tokens in + `cost_out`, nano-USD a success; `ms` to the last token at p75 without
     a queue, and `ms_busy` what a call under way adds; `requests_free`, `tokens_free`: the share left of this minute's
-    limits. `speeds`: success / time; `orders`, `sums`: memos of strategies and utilities. Lists are the
+    limits. `orders`, `sums`: memos of strategies and utilities. Lists are the
     float32 columns. `realised`: what calls of the task came to against these estimates, None where none was made.
     """
 
@@ -48,7 +48,7 @@ class Pace:
         self.requests_free: Column = 1 - learned.requests[at] * self.per_request
         self.tokens_free = 1 - learned.tokens[at] * compiled.per_token[at]
         self.weights = compiled.weights[at]
-        self.facts = facts = [learned.facts[position] for position in at.tolist()]
+        self.facts = [learned.facts[position] for position in at.tolist()]
         self.template = np.zeros((len(at), len(ESTIMATE_FIELDS)), dtype="<f4")
         self.template[:, TOKENS_OUT] = wanted
         self.template[:, MS] = self.ms
@@ -60,7 +60,6 @@ class Pace:
         self.lacking: list[float] = (-self.quality).tolist()
         self.success: Table = self.template[:, SUCCESS].copy()
         self.lower: Table = self.template[:, LOWER].copy()
-        self.speeds = [fact.success / max(time, 1e-9) for fact, time in zip(facts, self.times, strict=True)]
         self.orders: dict[object, Sequence[int]] = {}
         self.sums: dict[object, Any] = {}
         self.realised: Ratios | None = None

@@ -22,7 +22,7 @@ class Setting:
     `flying`: by place, `loads` the same as an array; neither before one is asked for.
 
     `target_ms`: the promise that times are measured by. `weights`: of the utilities, they sum to 1. `size_in`: tokens.
-    `belief`: memo of adaptive.py.
+    `key`: what consistent hashing hashes. `belief`: memo of adaptive.py.
     """
 
     compiled: Compiled
@@ -39,6 +39,7 @@ class Setting:
     seed: int
     target_ms: float
     weights: Mapping[str, float]
+    key: int
     flying: list[int] | None = None
     loads: Column | None = None
     belief: tuple[Table, Table] | None = None
@@ -72,10 +73,11 @@ def _array(numbers: Sequence[int]) -> Column:
 def setting_of(
     compiled: Compiled, field: Field, view: RoutingView, request: ChatRequest, task: str, size_in: int, seed: int,
     factors: Mapping[str, float] | None, target_ms: float, weights: Mapping[str, float], busy: Sequence[int] | None,
+    session: int = 0,
 ) -> Setting:  # fmt: skip
     """The estimates of a request over a field. `factors`: current price over list price, by deployment id.
 
-    `busy`: calls under way by position, None where there are none.
+    `busy`: calls under way by position, None where there are none. `session`: a digest of the caller's, 0 without.
     """
     most = request.max_tokens
     told = compiled.experience.lengths(task)
@@ -101,5 +103,5 @@ def setting_of(
     table = pace.estimates(size_in, loads)
     return Setting(
         compiled, field, pace, table, table[:, COST], table[:, MS], busy, view, request, task, size_in, seed,
-        target_ms, weights, loads=loads,
+        target_ms, weights, session or seed, loads=loads,
     )  # fmt: skip

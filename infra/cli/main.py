@@ -21,6 +21,7 @@ from infra.cli.demo import demo
 from infra.cli.explain import explain
 from infra.cli.feedback import feedback
 from infra.cli.options import quiet_logs, say
+from infra.cli.redecide import redecide
 from infra.cli.replay import replay
 from infra.cli.send import send
 from infra.cli.sink import sink
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "decide": decide,
     "status": status,
     "replay": replay,
+    "redecide": redecide,
     "state": state,
     "chaos": chaos,
 }

@@ -25,6 +25,7 @@ from schemas.events.control import (
 from schemas.events.costs import CostEvent, CostIncurred, CostReserved
 from schemas.events.feedback import FeedbackGiven
 from schemas.events.requests import (
+    Block,
     Exclusion,
     PlanStep,
     RequestAccepted,
@@ -73,7 +74,7 @@ EVENT_TYPES: dict[str, type[Event]] = {event.__name__: event for event in EVENTS
 __all__ = [
     "EVENTS", "EVENT_TYPES", "AlertDelivered", "AlertEscalated", "AlertEvent", "AlertRaised", "AlertResolved",
     "AlertSilenced", "AnomalyDetected", "AssignmentStarted", "AttemptAbandoned", "AttemptEvent", "AttemptFailed",
-    "AttemptStarted", "AttemptSucceeded", "BudgetLimitChanged", "BudgetPeriodStarted", "BudgetSet",
+    "AttemptStarted", "AttemptSucceeded", "Block", "BudgetLimitChanged", "BudgetPeriodStarted", "BudgetSet",
     "BudgetThresholdCrossed", "CircuitClosed", "CircuitEvent", "CircuitForced", "CircuitHalfOpened", "CircuitOpened",
     "ClockTicked", "ConfigurationApplied", "CostEvent", "CostIncurred", "CostReserved", "CredentialReleased",
     "DeploymentSwitched", "DerivedEvent", "Event",

@@ -1,6 +1,7 @@
 """The life of a request: accepted or rejected, decided, completed."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from schemas.events.base import RequestEvent
 from schemas.ids import Source
@@ -50,13 +51,28 @@ class Exclusion:
     until: int
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Candidates that are tried before those of the next block; `tier` is theirs in the plan."""
+
+    tier: str
+    size: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteDecided(RequestEvent):
-    """A decision with everything it can be re-made from.
+    """A decision with everything it can be re-made from (`agents/routing/remake.py`).
 
-    `candidates`: indices into the applied catalog. `estimates`: little-endian float32, `ESTIMATE_FIELDS` numbers a
-    candidate in the same order. `control_offset`: the configuration in force. `cut`: more than 32 candidates, rest left off.
+    `candidates`: indices into the applied catalog, in the order of trial. `estimates`: little-endian float32,
+    `ESTIMATE_FIELDS` numbers a candidate in the same order. `control_offset`: the configuration in force. `cut`: more than
+    32 candidates, rest left off.
+
+    Since version 2: `blocks` of the candidates; `in_flight`: calls under way of each, empty where there were none;
+    `inputs`: what else strategy and balancer looked at, little-endian float64, column by column; `turn` of the balancer;
+    `workers` alive; `session`: a digest of the caller's, 0 without; `fallback`: whether other models were allowed.
     """
+
+    VERSION: ClassVar[int] = 2
 
     plan: tuple[PlanStep, ...]
     strategy: str
@@ -73,6 +89,13 @@ class RouteDecided(RequestEvent):
     control_offset: int
     seed: int
     decision_us: float
+    blocks: tuple[Block, ...]
+    in_flight: tuple[int, ...]
+    inputs: bytes
+    turn: int
+    workers: int
+    session: int
+    fallback: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

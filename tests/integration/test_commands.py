@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
+from routing_worlds import NO_INPUTS
 
 from infra.cli.main import run_command
 from infra.kafka import EmbeddedKafka
@@ -188,6 +189,7 @@ def test_explain_tells_what_the_log_says(turnout: CommandLine) -> None:
         **origin, plan=(), strategy="cost", cost_strategy="minimize", balancer="round_robin", task="code",
         confidence=0.5, reasons=("nothing is left",), candidates=(), estimates=b"", propensities=(),
         excluded=(Exclusion(0, "circuit_open", 0),), cut=False, control_offset=1, seed=1, decision_us=40.0,
+        **NO_INPUTS,
     )  # fmt: skip
     turnout.produce("decisions", Codec("avro").encode(decided), partition=0)
     turnout.produce("decisions", Codec("json").encode(RequestRejected(**origin, code="throttled")), partition=0)

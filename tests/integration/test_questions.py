@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from routing_worlds import NO_INPUTS
 from sql_site import running_site
 from sql_story import FIRST, NOW, TWICE, Log, of, snapshot, story
 
@@ -33,6 +34,7 @@ def rich_story() -> Log:
             **of(TWICE, run), plan=(PlanStep(first, "primary"),), strategy="adaptive", cost_strategy="minimize",
             balancer="round_robin", task="code", confidence=0.8, reasons=(), candidates=(0, 1), estimates=b"",
             propensities=(0.25, 0.75), excluded=(), cut=False, control_offset=1, seed=3, decision_us=40.0,
+            **NO_INPUTS,
         ))  # fmt: skip
     log.add("state", snapshot("sla", "success_rate/global/900", 4, SLA))
     slow = SlaState(

@@ -8,53 +8,20 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from routing_worlds import NOW, called, health, view_of
 
 from agents.routing.balancers import BALANCERS
 from agents.routing.cost_strategies import COST_STRATEGIES
 from agents.routing.decide import Decision, decide
 from agents.routing.strategies import STRATEGIES
 from agents.routing.view import RoutingView
-from schemas.inforce import InForce
-from schemas.policy import Configuration
 from schemas.requests import parse_request
-from schemas.spans import CALLS_SPAN
-from schemas.state import CallsBucket, HealthBucket, HealthState, LearnedState
 from schemas.units import MICROS_PER_S
 
-NOW = 1_790_000_000_000_000
-MINUTE = NOW // (60 * MICROS_PER_S)
 LAWS = settings(max_examples=25, deadline=None)
 POLICIES = [("cost", name) for name in COST_STRATEGIES] + [
     (name, cost) for name in STRATEGIES if name != "cost" for cost in ("minimize", "cost_quality", "cost_speed")
 ]
-
-
-class Spent:
-    """A third of every budget."""
-
-    def spent(self, scope: str, period: str, now: int) -> int:
-        return 333_000_000
-
-    def reserved(self, scope: str) -> int:
-        return 0
-
-
-def health(good: int, bad: int, ms_index: int) -> HealthState:
-    bucket = HealthBucket(MINUTE, good, bad, tokens_out=good * 300, latency={ms_index: good} if good else {})
-    return HealthState((bucket,))
-
-
-def called(model: str, good: int, bad: int, ms: int) -> LearnedState:
-    """What calls of a conversation came to in NOW's span; answers of the usual length."""
-    bucket = CallsBucket(NOW // CALLS_SPAN, good, bad, 0, 300 * good, 1_000 * ms * good)
-    return LearnedState(model, {"conversation": (bucket,)})
-
-
-def view_of(document: dict[str, Any], **tables: Any) -> RoutingView:
-    configuration = Configuration.model_validate(document)
-    inforce = InForce(offset=1, configuration=configuration, budgets=configuration.budgets)
-    empty: dict[str, Any] = {name: {} for name in ("circuits", "health", "in_flight", "cooling", "out_of_service")}
-    return RoutingView(**{"inforce": inforce, "spend": Spent(), "turn": 0, **empty, **tables})
 
 
 def decided(view: RoutingView, seed: int = 3, **routing: Any) -> Decision:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from routing_worlds import NO_INPUTS
 
 from infra.cli.explanation import estimates_of, explained, words
 from infra.cli.main import COMMANDS, GROUPS, app, run_command
@@ -343,6 +344,7 @@ def a_life() -> list[Any]:
             candidates=(0, 1), estimates=struct.pack("<16f", *range(16)), propensities=(),
             excluded=(Exclusion(2, "circuit_open", 5_000_000),),
             cut=False, control_offset=4, seed=1, decision_us=40.0,
+            **NO_INPUTS,
         ),
         AttemptStarted(**origin("AttemptStarted", 2), **attempt(1, "one"), deadline_at=9),
         AttemptFailed(

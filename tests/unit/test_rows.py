@@ -6,6 +6,7 @@ from typing import Any, cast
 import orjson
 import pytest
 from aiokafka import ConsumerRecord
+from routing_worlds import NO_INPUTS
 
 from projections.clickhouse.rows import COLUMNS, DeadLetter, IngestError, Recorded, Tombstone, row_of
 from projections.clickhouse.writer import Writer
@@ -53,6 +54,7 @@ def test_estimates_travel_as_base64() -> None:
         task="code", confidence=0.5, reasons=("cheapest",), candidates=(0,), estimates=b"\x00\x00\x80\x3f",
         propensities=(), excluded=(Exclusion(1, "circuit_open", 9),), cut=False, control_offset=0, seed=1,
         decision_us=9.0,
+        **NO_INPUTS,
     )  # fmt: skip
     payload = orjson.loads(str(named(event, "decisions")["payload"]))
     assert (payload["estimates"], payload["excluded"][0]["index"]) == ("AACAPw==", 1)

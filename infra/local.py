@@ -13,7 +13,8 @@ from pathlib import Path
 import yaml
 
 from infra.cli.options import run
-from infra.kafka import EmbeddedKafka, KafkaStartError, free_port
+from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka_jars import KafkaStartError
 from infra.supervisor import Child, Supervisor, turnout, wait_until
 from schemas.errors import OperationError
 from streams.settings import Settings, load_settings, settings_file

@@ -21,8 +21,9 @@ from schemas.policy import Webhook
 from schemas.state import AlertState, Notice
 from streams.clock import BrokerClock
 from streams.eventlog import acknowledged
+from streams.owned import Owned
 from streams.producer import Producer
-from streams.projector import Owned, Projector
+from streams.projector import Projector
 from streams.topics import Topics
 from streams.webhooks import body_of, headers_of, notice_id
 

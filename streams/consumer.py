@@ -6,133 +6,24 @@ and the group's heartbeats feed a lease.
 """
 
 import asyncio
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
-import aiokafka
-import faust
 import structlog
 import uvloop
-from aiokafka.errors import (
-    IllegalGenerationError,
-    NoError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-    for_code,
-)
-from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
 from schemas.errors import LeaseLost
-from streams.clock import boottime
 from streams.continuity import Continuity, Step
 from streams.eager import Begun
-from streams.fetching import pace
-from streams.lease import Lease, Membership
+from streams.membership import SafeThread
 
 log = structlog.get_logger()
-MEMBERSHIP_ERRORS = (IllegalGenerationError, UnknownMemberIdError)
 DRAIN_POLL_S = 0.02
 CONFIRM_POLL_S = 0.1
-FETCH_WAIT_MS = 500
 RECORDS_AT_ONCE = 100
-
-
-class Ownership(Protocol):
-    """What an app does when partitions come and go."""
-
-    lease: Lease
-    drain_s: float
-
-    async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
-        """Partitions are ours from `positions` on; returns where to read on instead. No record flows before it returns."""
-        ...
-
-    async def revoked(self, partitions: set[TP]) -> None:
-        """The drain is over and the partitions leave."""
-        ...
-
-
-class LeaseConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
-    """aiokafka's consumer whose heartbeats renew a lease."""
-
-    lease: Lease
-    gather_s: float
-
-    async def start(self) -> None:
-        await super().start()
-        pace(self, gather_s=self.gather_s)
-        coordinator, lease = self._coordinator, self.lease
-        send = coordinator._send_req
-
-        async def send_and_watch(request: Any) -> Any:
-            if not isinstance(request, HeartbeatRequest):
-                return await send(request)
-            sent_at = boottime()
-            membership = Membership(coordinator.member_id, coordinator.generation)
-            response = await send(request)
-            error = for_code(response.error_code)
-            if error is NoError:
-                lease.renewed(sent_at, membership)
-            elif error is RebalanceInProgressError:
-                lease.rebalancing(sent_at)
-            elif error in MEMBERSHIP_ERRORS:
-                lease.ended()
-            return response
-
-        coordinator._send_req = send_and_watch
-
-
-class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Runs the consumer in its own thread and loop, so that heartbeats go on while the main thread works."""
-
-    def _create_worker_consumer(self, transport: Any) -> LeaseConsumer:
-        conf = self.app.conf
-        self._assignor = driver.RoundRobinPartitionAssignor
-        consumer = LeaseConsumer(
-            client_id=conf.broker_client_id,
-            group_id=conf.id,
-            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
-            partition_assignment_strategy=[self._assignor],
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_poll_records=conf.broker_max_poll_records,
-            # With its queue full past the interval a worker leaves the group for good (Faust issue 138).
-            max_poll_interval_ms=86_400_000,
-            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
-            session_timeout_ms=int(conf.broker_session_timeout * 1000),
-            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
-            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
-        )
-        consumer.lease = self.app.ownership.lease
-        consumer.gather_s = self.app.gather_s
-        return consumer
-
-    def _start_thread(self) -> None:
-        try:
-            super()._start_thread()
-        finally:
-            self.thread_loop.close()
-
-    async def confirm_membership(self) -> None:
-        """One heartbeat now, so that the lease of a new assignment starts at once."""
-        await self.call_thread(self._ensure_consumer()._coordinator._do_heartbeat)
-
-    async def positions(self) -> dict[TP, int]:
-        """Where the next fetch of each partition reads on."""
-        return dict(await self.call_thread(self._positions))
-
-    async def _positions(self) -> dict[TP, int]:
-        subscription = self._ensure_consumer()._subscription.subscription
-        if subscription is None or subscription.assignment is None:
-            return {}
-        return {TP(*tp): at.offset for tp, at in subscription.assignment.all_consumed_offsets().items()}
 
 
 class DirectRecord(NamedTuple):
@@ -306,53 +197,3 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         while not self.app.ownership.lease.valid():
             await asyncio.sleep(CONFIRM_POLL_S)
             await self._thread.confirm_membership()
-
-
-class SafeApp(faust.App):  # type: ignore[misc]
-    """A Faust app with the safe consumer. `ownership` and `on_failure` are set before it starts.
-
-    `gather_s`: how long records may wait for company. `direct`: takes the records, one after the other, in place of
-    Faust's streams, which serve many at a time for 0.3 ms each.
-    """
-
-    gather_s = 0.0
-    direct: Callable[[DirectRecord], Awaitable[None]] | None = None
-    ownership: Ownership
-    on_failure: Callable[[BaseException], None]
-
-    async def crash(self, reason: BaseException) -> None:
-        """Whoever runs the app learns why it ended."""
-        self.on_failure(reason)
-        await super().crash(reason)
-
-    def _new_transport(self) -> Any:
-        transport = super()._new_transport()
-        transport.Consumer = SafeConsumer
-        return transport
-
-
-def safe_app(name: str, bootstrap_servers: str, *, session_timeout_s: float, rebalance_timeout_s: float) -> SafeApp:
-    """A Faust app with what its measured traps demand."""
-    servers = ";".join(f"kafka://{server.strip()}" for server in bootstrap_servers.split(","))
-    return SafeApp(
-        name,
-        broker=servers,
-        store="memory://",
-        web_enabled=False,
-        # Faust makes a folder whether it has tables or not.
-        datadir=str(Path(tempfile.gettempdir()) / "turnout-faust"),
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        key_serializer="raw",
-        value_serializer="raw",
-        stream_buffer_maxsize=500,
-        stream_wait_empty=True,
-        stream_recovery_delay=0.0,
-        broker_max_poll_records=500,
-        broker_max_poll_interval=86_400.0,
-        broker_session_timeout=session_timeout_s,
-        broker_heartbeat_interval=max(0.3, session_timeout_s / 10),
-        broker_rebalance_timeout=rebalance_timeout_s,
-        broker_request_timeout=max(90.0, session_timeout_s + 1),
-        broker_commit_interval=0.5,
-    )

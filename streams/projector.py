@@ -6,9 +6,8 @@ snapshot, never from the group's commit.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import structlog
@@ -27,6 +26,7 @@ from streams.control import ControlLog
 from streams.eventlog import acknowledged
 from streams.judging import Judge
 from streams.lease import Lease, Membership, continues
+from streams.owned import Delivered, Owned
 from streams.partitioner import partition_of
 from streams.producer import Producer
 from streams.reader import group_less
@@ -36,43 +36,6 @@ from streams.view import StateReader, StateView
 log = structlog.get_logger()
 ROUNDS_A_FLUSH = {"attempts": 2, "feedback": 2, "decisions": 10}
 """Snapshots are written whole, and every process reads them: health twice a second told nobody more than once does."""
-
-
-class Delivered(Protocol):
-    """A record of a partition of ours; `ack` says that it is folded."""
-
-    @property
-    def message(self) -> Message: ...
-    def ack(self) -> object: ...
-
-
-@dataclass
-class Owned:
-    """One partition of ours. `derived`: events not yet published. `paused`: why it stands still, else empty.
-
-    `letters`: dead letters not yet published, as key and value; a record read again after a crash has its letter twice.
-    `judged`: ids of judgements not yet read back: judging again before would repeat them under new ids.
-    """
-
-    tp: TP
-    kind: str
-    epoch: int
-    projection: PartitionProjection
-    derived: list[Event] = field(default_factory=list)
-    letters: list[tuple[bytes | None, bytes]] = field(default_factory=list)
-    flushed: int = -1
-    paused: str = ""
-    judged: set[str] = field(default_factory=set)
-
-    @property
-    def pressing(self) -> bool:
-        """Whether something waits that others must learn at once."""
-        return bool(self.derived or self.letters or self.flushed < 0)
-
-    @property
-    def caught_up(self) -> bool:
-        """Our own marker is folded. Before it, a cursor of ours could skip what the former owner wrote last."""
-        return bool(self.projection.covered >= self.epoch)
 
 
 class Projector:

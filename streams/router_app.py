@@ -11,7 +11,7 @@ from agents.ports import RequestRecord
 from agents.router import Router
 from schemas.errors import LeaseLost
 from schemas.ids import Source
-from streams.consumer import SafeApp
+from streams.app import SafeApp
 from streams.ownership import RequestOwnership
 from streams.topics import Topics
 

@@ -20,26 +20,25 @@ from agents.dedup import Claims
 from agents.execution.client import Caller
 from agents.execution.credentials import Credentials
 from agents.live import Live
-from agents.prober import ProbeSchedule, probe
 from agents.router import Knowledge, Router
 from agents.routing.prepare import intake
 from projections.partition import FOLDS
 from schemas.codec import Codec
 from schemas.errors import LeaseLost
 from schemas.failures import Failure
-from schemas.state import Snapshot, WorkerLoad, encode_value
 from schemas.units import MICROS_PER_S
 from streams.alerts import AlertDelivery
+from streams.app import SafeApp, safe_app
 from streams.apply import apply_if_none
 from streams.clock import BrokerClock
 from streams.codecs import codec_of
-from streams.consumer import SafeApp, safe_app
 from streams.control import ControlLog, follow_control
 from streams.eventlog import KafkaEventLog
 from streams.incoming import request_reader
 from streams.lease import Lease
+from streams.load import LoadReports
 from streams.ownership import RequestOwnership
-from streams.partitioner import partition_of
+from streams.probing import Probing
 from streams.producer import Producer
 from streams.projector import Projector
 from streams.reader import group_less
@@ -198,8 +197,12 @@ class Worker:
         self.tasks = tasks
         route_requests(app, tasks)
         # Before the first request: a worker that joins knows what the others sent.
-        await self._publish_load(producer, lease)
-        self._background(self._every(LOAD_INTERVAL_S, lambda: self._publish_load(producer, lease)))
+        reports = LoadReports(
+            live=self.live, view=self.view, control=self.control, clock=self.clock, topics=self.topics, producer=producer,
+            lease=lease, worker=self.name,
+        )  # fmt: skip
+        await reports.exchange()
+        self._background(self._every(LOAD_INTERVAL_S, reports.exchange))
         self._background(self._every(CREDENTIAL_CHECK_S, self._use_rotated))
         self._background(self._release_on_control())
         await app.start()
@@ -227,8 +230,11 @@ class Worker:
         )  # fmt: skip
         self._stack.push_async_callback(delivery.aclose)
         self._background(self._every(DELIVERY_CHECK_S, delivery.deliver_due))
-        schedule = ProbeSchedule()
-        self._background(self._every(PROBE_CHECK_S, lambda: self._probe(projector, producer, schedule)))
+        probing = Probing(
+            projector=projector, producer=producer, caller=self.caller, topics=self.topics, clock=self.clock, rng=self.rng,
+            worker=self.name, background=lambda probe: self._background(probe, lasting=False),
+        )  # fmt: skip
+        self._background(self._every(PROBE_CHECK_S, probing.probe_due))
         await app.start()
 
     async def _flush_when_due(self, projector: Projector) -> None:
@@ -244,46 +250,6 @@ class Worker:
         while True:
             seen = (await self.control.reached(seen + 1)).offset
             await _unless_lost(projector.tick())
-
-    async def _probe(self, projector: Projector, producer: Producer, schedule: ProbeSchedule) -> None:
-        for owned in [owned for owned in projector.owned.values() if owned.kind == "attempts"]:
-            configuration = owned.projection.inforce.configuration
-            for subject in owned.projection.subjects("circuit"):
-                circuit = owned.projection.snapshot("circuit", subject)
-                deployment = configuration.catalog.deployment_by_id.get(subject)
-                policy = configuration.circuit
-                if deployment is None or not schedule.due(subject, circuit, policy, self.clock.now()):
-                    continue
-
-                async def run(deployment: Any = deployment, circuit: Any = circuit, policy: Any = policy,
-                              partition: int = owned.tp.partition) -> None:  # fmt: skip
-                    event = await probe(
-                        self.caller, deployment, circuit, policy, worker=self.name, now=self.clock.now(), rng=self.rng
-                    )
-                    topic = self.topics.name("attempts")
-                    await _unless_lost(producer.emit(topic, event, key=deployment.id, partition=partition))
-
-                self._background(run(), lasting=False)
-
-    async def _publish_load(self, producer: Producer, lease: Lease) -> None:
-        now = self.clock.now()
-        others = self.view.other_workers(self.name, now)
-        live = self.live
-        live.workers = 1 + len(others)
-        live.calls.others_are([load.in_flight for load in others])
-        live.tokens.others_are([load.tokens for load in others])
-        live.responses.forget(now)
-        deployments = self.control.current.configuration.catalog.deployment_by_id
-        minute = live.rates.others_are([load.minute for load in others], deployments, now)
-        if not lease.valid():
-            return
-        load = WorkerLoad(self.name, now, live.calls.published(), minute, live.tokens.published())
-        snapshot = Snapshot(
-            kind="load", fold_version=1, subject=self.name, topic="", partition=0, epoch=0, offset=now, logged_at=now,
-            value=encode_value(load),
-        )  # fmt: skip
-        partition = partition_of(snapshot.key.encode(), self.topics.partitions)
-        await producer.emit(self.topics.name("state"), snapshot, key=snapshot.key, partition=partition)
 
     async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:

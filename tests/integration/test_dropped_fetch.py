@@ -9,7 +9,8 @@ from faust.types import TP
 from loop import Bench, catalog, prepared, settings_for
 
 from infra.kafka import EmbeddedKafka
-from streams.consumer import DirectRecord, SafeConsumer, safe_app
+from streams.app import safe_app
+from streams.consumer import DirectRecord, SafeConsumer
 from streams.lease import Lease
 
 TIMEOUT_S = 60

@@ -23,6 +23,7 @@ from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
 from agents.routing_object import Timing, routing_object
 from agents.run import Run, origin
+from schemas.demand import Demand
 from schemas.errors import LeaseLost, RequestError
 from schemas.events import RequestAccepted, RequestCompleted, RequestDeduplicated, RequestRejected, RouteDecided
 from schemas.inforce import InForce
@@ -44,6 +45,7 @@ class Knowledge:
     spend: Any
     learned: Mapping[str, LearnedState] = field(default_factory=dict)
     quality: Mapping[str, QualityState] = field(default_factory=dict)
+    demand: Demand = field(default_factory=Demand)
 
 
 @dataclass(slots=True)
@@ -157,6 +159,7 @@ class Router:
             workers=live.workers,
             learned=self.knowledge.learned,
             quality=self.knowledge.quality,
+            forecast=self.knowledge.demand.expected(now),
             full=live.rates.full(inforce.configuration.catalog.deployment_by_id, now),
         )
         live.turn += 1

@@ -8,6 +8,7 @@ from projections.alert import AlertFold
 from projections.anomaly import AnomalyFold
 from projections.breach import SlaFold
 from projections.circuit import CircuitFold
+from projections.demand import DemandFold
 from projections.fold import DraftedFold, LogRecord, SlottedFold, SubjectFold
 from projections.health import HealthFold
 from projections.judge import BudgetFold
@@ -23,7 +24,7 @@ Fold = SubjectFold[Any]
 
 FOLDS: dict[str, tuple[Fold, ...]] = {
     "decisions": SLA_FOLDS,
-    "attempts": (CircuitFold(), HealthFold(), LearnedFold()),
+    "attempts": (CircuitFold(), HealthFold(), LearnedFold(), DemandFold()),
     "costs": (SpendFold(),),
     "transitions": (BudgetFold(), SlaFold(), AnomalyFold(), AlertFold()),
     "feedback": (QualityFold(),),

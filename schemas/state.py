@@ -120,6 +120,14 @@ class LearnedState:
 
 
 @dataclass(frozen=True, slots=True)
+class HourCalls:
+    """Calls to a deployment that ended in one hour of broker time. `start`: the hour's number, time // HOUR."""
+
+    start: int = -1
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ScoresBucket:
     """Feedback of one day of broker time. `total` sums scores in thousandths, `squares` their squares."""
 
@@ -331,6 +339,7 @@ STATE_SHAPES: dict[str, type] = {
     "circuit": CircuitState,
     "health": HealthState,
     "learned": LearnedState,
+    "demand": HourCalls,
     "quality": QualityState,
     "spend": SpendState,
     "budget": BudgetState,

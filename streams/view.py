@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.codec import Codec
+from schemas.demand import Demand
 from schemas.merge import RequestTotals, SpendTotals, merge_health, merge_quality
 from schemas.state import (
     AlertState,
@@ -26,7 +27,7 @@ from schemas.state import (
 from streams.reader import partitions_of
 
 LOAD_LIFE_US = 3_000_000
-DECIDED_BY = frozenset({"circuit", "health", "learned", "quality", "spend", "load"})
+DECIDED_BY = frozenset({"circuit", "health", "learned", "demand", "quality", "spend", "load"})
 """Kinds that a decision reads: whoever only decides needs to read no others."""
 
 
@@ -38,6 +39,7 @@ class StateView:
     circuits: dict[str, CircuitState] = field(default_factory=dict)
     health: dict[str, HealthState] = field(default_factory=dict)
     learned: dict[str, LearnedState] = field(default_factory=dict)
+    demand: Demand = field(default_factory=Demand)
     quality: dict[str, QualityState] = field(default_factory=dict)
     spend: SpendTotals = field(default_factory=SpendTotals)
     budgets: dict[str, BudgetState] = field(default_factory=dict)
@@ -69,6 +71,8 @@ class StateView:
             case "learned":
                 # Keyed by deployment, so it stands in one partition.
                 self.learned[subject] = decode_value("learned", snapshot.value)
+            case "demand":
+                self.demand.put(subject, decode_value("demand", snapshot.value))
             case "quality":
                 scores = self._quality_parts.setdefault(subject, {})
                 scores[snapshot.partition] = decode_value("quality", snapshot.value)

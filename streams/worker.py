@@ -184,7 +184,7 @@ class Worker:
             attempts=Attempts(event_log, self.clock, self.caller, self.live, self.view.circuits, self.rng, self.view.health),
             knowledge=Knowledge(
                 lambda: self.control.current, self.view.circuits, self.view.health, self.view.spend, self.view.learned,
-                self.view.quality,
+                self.view.quality, self.view.demand,
             ),
             max_request_bytes=worker.max_request_bytes, read=request_reader(self._codec.registry_ids),
         )  # fmt: skip

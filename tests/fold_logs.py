@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from projections.fold import LogRecord
 from projections.partition import FOLDS, Fold, PartitionProjection
+from schemas.catalog import Catalog
 from schemas.events import (
     AlertDelivered,
     AnomalyDetected,
@@ -202,13 +203,25 @@ def delivered(**change: Any) -> AlertDelivered:
 HOOK, SECOND_HOOK = Webhook(url="http://a.test"), Webhook(url="http://b.test", min_severity="critical")
 
 
+# One of them without a limit; only those with one are counted by the hour.
+CATALOG = Catalog.model_validate({
+    "models": [{"id": "m"}],
+    "deployments": [
+        {"id": name, "provider": "openai", "model": "m", "base_url": "http://h", "limits": {"requests_per_minute": limit}}
+        for name, limit in (("d1", 100), ("d2", 1), ("d3", None))
+    ],
+})  # fmt: skip
+
+
 def in_force(
     forced: dict[str, str] | None = None, alerts: AlertPolicy | None = None, silenced: dict[str, int] | None = None,
     zones: dict[str, str] | None = None, **circuit: Any,
 ) -> InForce:  # fmt: skip
     return InForce(
         offset=0, applied=True, forced=forced or {}, silenced=silenced or {}, zones=zones or {},
-        configuration=Configuration(circuit=CircuitPolicy(**circuit), alerts=alerts or AlertPolicy()),
+        configuration=Configuration(
+            catalog=CATALOG, circuit=CircuitPolicy(**circuit), alerts=alerts or AlertPolicy()
+        ),
     )  # fmt: skip
 
 

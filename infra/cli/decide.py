@@ -92,6 +92,7 @@ def _offline(settings: "Settings") -> "RoutingView":
 
 async def _live(settings: "Settings") -> "RoutingView":
     """What the log says is in force, and the newest state. Cooling and credentials are each worker's own."""
+    import time
     from collections import Counter
 
     from agents.routing.view import RoutingView
@@ -103,11 +104,12 @@ async def _live(settings: "Settings") -> "RoutingView":
         control = await read_control(consumer, settings, codec)
     async with group_less(settings.kafka.bootstrap_servers) as consumer:
         state = await read_state(consumer, settings, codec)
-    in_flight: Counter[str] = Counter()
+    in_flight, tokens = Counter[str](), Counter[str]()
     for load in state.loads.values():
         in_flight.update(load.in_flight)
+        tokens.update(load.tokens)
     return RoutingView(
         inforce=control.current, circuits=state.circuits, health=state.health, spend=state.spend, in_flight=in_flight,
         cooling={}, out_of_service={}, turn=0, workers=max(1, len(state.loads)), learned=state.learned,
-        quality=state.quality,
+        quality=state.quality, tokens_in_flight=tokens, forecast=state.demand.expected(time.time_ns() // 1_000),
     )  # fmt: skip

@@ -35,6 +35,7 @@ class SafeApp(faust.App):  # type: ignore[misc]
     """
 
     gather_s = 0.0
+    bootstrap_servers: str
     direct: Callable[[DirectRecord], Awaitable[None]] | None = None
     ownership: Ownership
     on_failure: Callable[[BaseException], None]
@@ -53,7 +54,7 @@ class SafeApp(faust.App):  # type: ignore[misc]
 def safe_app(name: str, bootstrap_servers: str, *, session_timeout_s: float, rebalance_timeout_s: float) -> SafeApp:
     """A Faust app with what its measured traps demand."""
     servers = ";".join(f"kafka://{server.strip()}" for server in bootstrap_servers.split(","))
-    return SafeApp(
+    app = SafeApp(
         name,
         broker=servers,
         store="memory://",
@@ -75,3 +76,5 @@ def safe_app(name: str, bootstrap_servers: str, *, session_timeout_s: float, reb
         broker_request_timeout=max(90.0, session_timeout_s + 1),
         broker_commit_interval=0.5,
     )
+    app.bootstrap_servers = bootstrap_servers
+    return app

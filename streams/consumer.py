@@ -7,11 +7,13 @@ and the group's heartbeats feed a lease.
 
 import asyncio
 import time
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import structlog
 import uvloop
+from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
@@ -19,11 +21,14 @@ from schemas.errors import LeaseLost
 from streams.continuity import Continuity, Step
 from streams.eager import Begun
 from streams.membership import SafeThread
+from streams.reader import group_less
 
 log = structlog.get_logger()
 DRAIN_POLL_S = 0.02
 CONFIRM_POLL_S = 0.1
 RECORDS_AT_ONCE = 100
+FETCHES_A_LOOK = 20
+PROOF_MS = 5_000
 
 
 class DirectRecord(NamedTuple):
@@ -46,6 +51,8 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         super().on_init()
         self._settling = asyncio.Lock()
         self._continuity = Continuity()
+        self._held: dict[tuple[TP, int], weakref.ref[Message]] = {}
+        self._fetches = 0
 
     def _new_consumer_thread(self) -> SafeThread:
         return SafeThread(self, loop=self.loop, beacon=self.beacon, thread_loop=uvloop.new_event_loop())
@@ -56,20 +63,20 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             return False  # outlived a rebalance: the record was read again under the new generation
         counted = bool(super().ack(message))
         self._unacked_messages.discard(message)
+        self._continuity.served(message.tp, message.offset)
+        self._held.pop((message.tp, message.offset), None)
         return counted
 
     def _new_offset(self, tp: TP) -> int | None:
-        if self.frozen:
+        if self.frozen or self._settled_generation != self.app.consumer_generation_id:
             return None
-        floor = min((m.offset for m in list(self._unacked_messages) if m.tp == tp and not m.acked), default=None)
-        acked = self._acked[tp]
-        ready = acked if floor is None else [offset for offset in acked if offset < floor]
-        if not ready:
-            return None
-        self._acked[tp] = [] if floor is None else [offset for offset in acked if offset >= floor]
-        self._acked_index[tp].difference_update(ready)
+        acked, self._acked[tp] = self._acked[tp], []
+        self._acked_index[tp].clear()
         self._gap.pop(tp, None)
-        return int(max(ready)) + 1
+        if self.app.direct is not None:
+            return max(acked) + 1 if acked else None
+        # Faust's own memory of a record begins when its stream takes it and ends when nobody holds it.
+        return self._continuity.floor(tp)
 
     async def wait_empty(self) -> None:
         """Drain within the bound: for a rebalance and for the end of the process."""
@@ -115,15 +122,21 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
                     if since_yield % RECORDS_AT_ONCE == 0:
                         await asyncio.sleep(0)
                     if self.app.direct is None:
+                        self._hand_on(tp, message)
                         if not await self._deliver(message):
+                            self._continuity.back(tp, message.offset)
                             break
                     else:
                         await self.app.direct(DirectRecord(message, self._acked[tp]))
+                        self._continuity.delivered(tp, message.offset)
                     self._read_offset[tp] = message.offset
-                    self._continuity.delivered(tp, message.offset)
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
+
+    def _hand_on(self, tp: TP, message: Message) -> None:
+        self._continuity.handed(tp, message.offset)
+        self._held[tp, message.offset] = weakref.ref(message)
 
     async def _deliver(self, message: Message) -> bool:
         """Hand a record to its stream; False when a rebalance came first, and the record is read again after it."""
@@ -138,6 +151,9 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
 
         An empty fetch is the moment to find a dropped one that nothing came after: what it held lies before the position.
         """
+        self._fetches += 1
+        if self._fetches % FETCHES_A_LOOK == 0:
+            await self._recover()
         self._continuity.batch()
         came = False
         async for tp, message in fetch:
@@ -145,17 +161,44 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             if await self._step(tp, message.offset) is Step.DELIVER:
                 yield tp, message
         if not came and self._settled_generation == self.app.consumer_generation_id:
-            for tp, position in (await self._thread.positions()).items():
-                if await self._step(tp, position) is Step.DELIVER:
-                    self._continuity.delivered(tp, position - 1)
+            for tp in self._continuity.behind(await self._thread.positions()):
+                await self._read_again(tp, "a fetch was dropped")
+            await self._recover()
 
     async def _step(self, tp: TP, offset: int) -> Step:
         step = self._continuity.step(tp, offset)
-        if step is Step.SEEK:
+        if step is Step.PROVE:
             expected = self._continuity.expected(tp)
-            log.warning("records read again", topic=tp.topic, partition=tp.partition, expected=expected, found=offset)
-            await self._thread.seek_wait({tp: expected})
+            first = await self._first_from(tp, expected)
+            if self._continuity.expected(tp) != expected:
+                return Step.PASS
+            # A transaction's marker, or what retention removed, is a hole that every reader sees.
+            step = Step.DELIVER if first is not None and first >= offset else Step.SEEK
+        if step is Step.SEEK:
+            await self._read_again(tp, f"{offset} came instead")
         return step
+
+    async def _recover(self) -> None:
+        """What was handed on and nobody holds any more was dropped by Faust: it is read again."""
+        for tp, offset in self._continuity.open:
+            held = self._held.get((tp, offset))
+            if held is not None and held() is None:
+                self._continuity.back(tp, offset)
+                await self._read_again(tp, "nobody holds it")
+
+    async def _read_again(self, tp: TP, reason: str) -> None:
+        expected = self._continuity.expected(tp)
+        log.warning("records read again", topic=tp.topic, partition=tp.partition, expected=expected, reason=reason)
+        await self._thread.seek_wait({tp: expected})
+
+    async def _first_from(self, tp: TP, offset: int | None) -> int | None:
+        """The first offset at or after this one that a reader without a group finds; None where none came in time."""
+        async with group_less(self.app.bootstrap_servers) as consumer:
+            partition = TopicPartition(tp.topic, tp.partition)
+            consumer.assign([partition])
+            consumer.seek(partition, offset)
+            found = await consumer.getmany(partition, timeout_ms=PROOF_MS, max_records=1)
+            return found[partition][0].offset if found.get(partition) else None
 
     async def perform_seek(self) -> None:
         """Called before records flow: take ownership first, then read from where the owner says.
@@ -188,6 +231,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
             self._read_offset[tp] = offset or None
             if offset:
                 self._committed_offset[tp] = offset
+        self._held.clear()
         self._continuity.begin(positions | dict(wanted))
         self._settled_generation = generation
 

@@ -50,7 +50,7 @@ class SimConsumer(SafeConsumer):
         self._member = membership
         self.app = SimpleNamespace(
             consumer_generation_id=0, conf=SimpleNamespace(id=membership.process.name),
-            topics=SimpleNamespace(acks_enabled_for=lambda topic: True),
+            topics=SimpleNamespace(acks_enabled_for=lambda topic: True), direct=None,
             ownership=membership.ownership, _on_partitions_revoked=membership.drain,
         )  # fmt: skip
         self._thread = SimpleNamespace(
@@ -68,6 +68,7 @@ class SimConsumer(SafeConsumer):
         self._paused_partitions = set()
         self._settling = asyncio.Lock()
         self._continuity = Continuity()
+        self._held, self._fetches = {}, 0
         self.frozen = False
         self._moved, self.acks = asyncio.Event(), asyncio.Event()
 
@@ -77,6 +78,10 @@ class SimConsumer(SafeConsumer):
     async def seek_to_committed(self) -> dict[TP, int]:
         found: dict[TP, int] = await self._member.committed()
         return found
+
+    async def _first_from(self, tp: TP, offset: int | None) -> int | None:
+        records = self._member.broker.log(tp.topic, tp.partition)
+        return next((each.offset for each in records if each is not None and each.offset >= (offset or 0)), None)
 
     async def wait_empty(self) -> None:
         # The same as in SafeConsumer, by the virtual clock and without polls.
@@ -186,9 +191,9 @@ class Membership_:
             if self.dropping:
                 self.dropping, batch = False, {}
             async for tp, message in self.consumer._following(self._messages(batch)):
+                self.consumer._hand_on(tp, message)
                 self.consumer._unacked_messages.add(message)
                 self.queue.put_nowait(Event(message, self.consumer))
-                self.consumer._continuity.delivered(tp, message.offset)
 
     async def _messages(self, batch: Mapping[TopicPartition, list[Record]]) -> AsyncIterator[tuple[TP, Any]]:
         for tp, records in batch.items():

@@ -212,6 +212,13 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
                 return
             await self._thread.seek_wait(self._continuity.positions)
 
+    async def settle_again(self) -> None:
+        """Take ownership anew of what the group still says is ours. Before the first assignment there is nothing to take."""
+        async with self._settling:
+            generation = self.app.consumer_generation_id
+            if self._settled_generation == generation:
+                await self._settle(generation)
+
     async def _settle(self, generation: int) -> None:
         while True:
             await self._confirmed()

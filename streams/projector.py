@@ -64,6 +64,8 @@ class Projector:
         self._flushing = asyncio.Lock()
         self._round = 0
         self.urgent = asyncio.Event()
+        self.lost = asyncio.Event()
+        """Set when a partition went to another worker's marker: whoever finds us still its owner takes it again."""
         view.on_stale = self._rewrite
 
     async def assigned(self, positions: Mapping[TP, int]) -> Mapping[TP, int]:
@@ -156,6 +158,8 @@ class Projector:
         ):  # fmt: skip
             log.warning("partition lost", topic=message.topic, partition=message.partition, to=decoded.worker)
             del self.owned[owned.tp]
+            # The marker may be one that its writer began under an earlier generation: the group says who owns it.
+            self.lost.set()
             return
         record = LogRecord(message.topic, message.partition, message.offset, logged_at, decoded)
         owned.derived.extend(owned.projection.apply(record))

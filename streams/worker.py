@@ -224,6 +224,7 @@ class Worker:
         self._background(self._every(self.settings.worker.tick_s, projector.tick))
         self._background(self._every(NEWS_CHECK_S, projector.tick_for_news))
         self._background(self._tick_on_control(projector))
+        self._background(self._take_again(app, projector))
         delivery = AlertDelivery(
             projector=projector, producer=producer, topics=self.topics, clock=self.clock, credentials=self.credentials,
             worker=self.name,
@@ -250,6 +251,12 @@ class Worker:
         while True:
             seen = (await self.control.reached(seen + 1)).offset
             await _unless_lost(projector.tick())
+
+    async def _take_again(self, app: SafeApp, projector: Projector) -> None:
+        while True:
+            await projector.lost.wait()
+            projector.lost.clear()
+            await app.consumer.settle_again()
 
     async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:

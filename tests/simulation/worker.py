@@ -172,7 +172,14 @@ class Worker:
         self._background(self._every(TICK_S, projector.tick))
         self._background(self._flush_when_urgent(projector))
         self._background(self._tick_on_control(projector))
+        self._background(self._take_again(projector, member))
         self._background(self._probes(projector, producer))
+
+    async def _take_again(self, projector: SimProjector, member: Any) -> None:
+        while True:
+            await projector.lost.wait()
+            projector.lost.clear()
+            await member.consumer.settle_again()
 
     async def _every(self, seconds: float, action: Callable[[], Any]) -> None:
         while True:

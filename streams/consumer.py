@@ -6,6 +6,7 @@ and the group's heartbeats feed a lease.
 """
 
 import asyncio
+import contextlib
 import time
 import weakref
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import structlog
 import uvloop
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 
@@ -193,12 +195,14 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def _first_from(self, tp: TP, offset: int | None) -> int | None:
         """The first offset at or after this one that a reader without a group finds; None where none came in time."""
-        async with group_less(self.app.bootstrap_servers) as consumer:
-            partition = TopicPartition(tp.topic, tp.partition)
-            consumer.assign([partition])
-            consumer.seek(partition, offset)
-            found = await consumer.getmany(partition, timeout_ms=PROOF_MS, max_records=1)
-            return found[partition][0].offset if found.get(partition) else None
+        partition = TopicPartition(tp.topic, tp.partition)
+        with contextlib.suppress(KafkaError):
+            async with group_less(self.app.bootstrap_servers) as consumer:
+                consumer.assign([partition])
+                consumer.seek(partition, offset)
+                found = await consumer.getmany(partition, timeout_ms=PROOF_MS, max_records=1)
+                return found[partition][0].offset if found.get(partition) else None
+        return None
 
     async def perform_seek(self) -> None:
         """Called before records flow: take ownership first, then read from where the owner says.

@@ -147,8 +147,11 @@ class Membership_:
             self.count += 1
             self.name = f"{self.process.name}/{self.count}"
         joined: asyncio.Future[int] = self.loop.create_future()
-        self.loop.later(self.broker.network.delay(), self.group.join, self.name, joined)
+        name = self.name
+        self.loop.later(self.broker.network.delay(), self.group.join, name, joined)
         self.generation = await joined
+        # As aiokafka: the answer names the member, whatever a heartbeat of the older generation came to meanwhile.
+        self.name = name
         self.assigned = [TP(topic, number) for topic, number in self.group.assignment.get(self.name, [])]
         self.trace(f"{self.name} generation {self.generation}: {sorted(self.assigned)}")
         self.rejoin.clear()

@@ -84,7 +84,8 @@ class Projector:
             for tp, epoch in zip(fresh, epochs, strict=True):
                 self.owned[tp] = await self._restored(tp, epoch)
         log.info("event partitions assigned", partitions=len(positions), fresh=len(fresh))
-        return {tp: self.owned[tp].projection.covered + 1 for tp in positions}
+        # One that was lost meanwhile is taken again right after this.
+        return {tp: self.owned[tp].projection.covered + 1 for tp in positions if tp in self.owned}
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Publish what is folded; a partition that does not come back is restored from it by its next owner."""

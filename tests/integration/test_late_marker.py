@@ -41,4 +41,9 @@ async def test_a_partition_is_taken_again(kafka: EmbeddedKafka, prefix: str) -> 
             await bench.until(retaken)
             await bench.publish(chat("after"), request_id="after")
             await bench.answer_of("after")
-            await bench.until(lambda: sum(b.succeeded for b in worker.view.health["a"].buckets) == 2)
+
+            def folded() -> bool:
+                health = worker.view.health.get("a")
+                return health is not None and sum(bucket.succeeded for bucket in health.buckets) == 2
+
+            await bench.until(folded)

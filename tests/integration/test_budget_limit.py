@@ -123,7 +123,9 @@ async def test_the_limit_holds_but_for_what_was_in_flight(kafka: EmbeddedKafka, 
 
     money = [(at, event) for at, event in costs if isinstance(event, CostEvent)]
     spent = sum(event.nano_usd for _, event in money if isinstance(event, CostIncurred))
-    assert spent == CALL * sum(answer["routing"]["status"] == "ok" for answer in answers.values()) > 0
+    # A call whose partition moved on is charged too, and may find no money for a second run.
+    assert spent >= CALL * sum(answer["routing"]["status"] == "ok" for answer in answers.values())
+    assert spent > 0
     judged = {e.threshold: at for at, e in transitions if isinstance(e, BudgetThresholdCrossed)}
     reached_at = reached_limit(money)
     in_flight = sum(event.nano_usd for at, event in money if at <= judged[100] and isinstance(event, CostReserved))

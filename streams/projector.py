@@ -269,7 +269,8 @@ class Projector:
         """A tick where a budget has news or the newest commands are unknown: the next may be seconds away. Raises LeaseLost."""
         await self._tick([
             owned for owned in self.owned.values()
-            if owned.kind != "feedback" and owned.caught_up and (self._behind_control(owned) or self._budget_news(owned))
+            if owned.kind != "feedback" and owned.caught_up and not owned.paused
+            and (self._behind_control(owned) or self._budget_news(owned))
         ])  # fmt: skip
 
     def _behind_control(self, owned: Owned) -> bool:

@@ -6,15 +6,15 @@ import numpy as np
 
 from agents.routing.estimates import Table
 from agents.routing.setting import Setting
-from agents.routing.utility import scaled, utility
+from agents.routing.utility import scaled
 
 DRAWS = 64
-PRIOR_SPREAD = 0.03
+PRIOR_SPREAD = 0.022
 """One standard deviation of the truth around the estimates' utility, what is doubted of quality aside."""
-CALL_SPREAD = 0.06
+CALL_SPREAD = 0.03
 """One standard deviation of a single call's utility."""
-CURIOSITY = 0.5
-"""Draws spread half as far as what is believed: in the simulator whole ones cost more than they found."""
+CURIOSITY = 0.7
+"""Draws spread less far than what is believed: in the simulator whole ones cost more than they found."""
 # A fixed table: the same everywhere, and a slice costs a hundredth of a generator. float32 hides a last bit of libm.
 NORMALS = np.random.RandomState(20_260_101).standard_normal(1 << 17).astype("<f4")
 MASK = (1 << 64) - 1
@@ -31,15 +31,18 @@ def believed(setting: Setting) -> tuple[Table, Table]:
     """Mean and standard deviation of the utility by place: the estimates' as prior, realised ones as evidence."""
     if setting.belief is not None:
         return setting.belief
-    prior, ratios = utility(setting), setting.pace.realised
+    pace = setting.pace
+    # A drift shows in the last minutes before it moves an average: each estimate counts as far as it holds now.
+    ms, ratios = setting.ms * pace.slower, pace.realised
+    prior = scaled(setting, setting.cost / pace.hold, ms, pace.success_now, pace.sums_now)
     # Calls tell nothing about quality; feedback does, and has moved the estimate already.
     doubted = (setting.weights.get("quality", 0.0) * setting.field.quality_doubt) ** 2
     if ratios is None:
         setting.belief = prior, np.sqrt(PRIOR_SPREAD**2 + doubted).astype("<f4")
         return setting.belief
     # A call's utility depends on its size, so what calls came to is told relative to what was expected of them.
-    cost = (setting.pace.cost_in * setting.size_in + setting.pace.cost_out * ratios.length) * ratios.tries
-    realised = scaled(setting, cost, setting.ms * ratios.time, ratios.success)
+    cost = (pace.cost_in * setting.size_in + pace.cost_out * ratios.length) * ratios.tries
+    realised = scaled(setting, cost, ms * ratios.time, ratios.success, pace.sums_realised)
     # Weights are inverse variances, so a few calls move what is uncertain, and many are believed over any estimate.
     precision = 1 / PRIOR_SPREAD**2 + ratios.calls / CALL_SPREAD**2
     mean = realised + (prior - realised) / (PRIOR_SPREAD**2 * precision)

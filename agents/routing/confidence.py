@@ -2,22 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from math import erf
 
-RIVALS = 3
+RIVALS = 6
+OWN_DOUBT = 0.85
+"""The part of a score's doubt that is its own: the rest all candidates share, and it turns no order."""
+NODE = math.sqrt(3)
+"""Gauss-Hermite quadrature over the winner's score, at its mean (2/3) and 1.7 standard deviations off it (1/6 each): three
+nodes are calibrated as well as seven (infra.bench.simulator) at less than half the time."""
 SQRT2 = math.sqrt(2)
 
 
 def confidence(means: Sequence[float], spreads: Sequence[float]) -> float:
-    """Product over the rivals of P(winner's score > theirs) for independent normals; 1.0 without a rival.
+    """P(the winner's score > all its rivals') for independent normals; 1.0 without a rival.
 
     Mean and standard deviation of the scores: the winner's first, then those of the next RIVALS that are no replicas.
     """
-    mean, sd = means[0], spreads[0]
-    sure = 1.0
-    for other, other_sd in zip(means[1:], spreads[1:], strict=True):
-        gap, spread = mean - other, math.hypot(sd, other_sd)
-        if spread:
-            sure *= 0.5 * (1 + math.erf(gap / spread / SQRT2))
-        elif gap <= 0:
-            sure *= 0.5 if gap == 0 else 0.0
-    return round(sure, 4)
+    mean, step = means[0], spreads[0] * OWN_DOUBT * NODE
+    at_mean = below = above = 1.0
+    for rival, spread in zip(means[1:], spreads[1:], strict=True):
+        # The least float stands for no doubt: the quotient is then infinite, or nothing where both scores are equal.
+        scale = 1 / max(spread * (OWN_DOUBT * SQRT2), 1e-150)
+        gap, wide = (mean - rival) * scale, step * scale
+        at_mean *= 0.5 + 0.5 * erf(gap)
+        below *= 0.5 + 0.5 * erf(gap - wide)
+        above *= 0.5 + 0.5 * erf(gap + wide)
+    return round((4 * at_mean + below + above) / 6, 4)

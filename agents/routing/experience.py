@@ -12,11 +12,13 @@ from schemas.histogram import coarse_top
 from schemas.spans import CALLS_KEPT, CALLS_SPAN, LENGTHS_KEPT, LENGTHS_SPAN
 from schemas.state import LearnedState, LengthsBucket
 
-# Evidence of calls halves every fifteen minutes, that of lengths every eight hours.
-CALLS_DECAY = tuple(0.5 ** (age / 3) for age in range(CALLS_KEPT))
+# Evidence of calls halves every five minutes, as health does, that of lengths every eight hours.
+CALLS_DECAY = tuple(0.5**age for age in range(CALLS_KEPT))
 LENGTHS_DECAY = tuple(0.5 ** (age / 2) for age in range(LENGTHS_KEPT))
 PRIOR_ANSWERS = 4.0
 """The usual length counts like four answers."""
+LENGTH_SPREAD = 0.2
+"""How far the length of a model's answers lies from the usual one: one standard deviation, relative."""
 ENOUGH_FOR_P99 = 100.0
 # Nine in ten of one call: a deployment that never answered is bad, not impossible.
 PRIOR_CALLS, PRIOR_SUCCESSES = 1.0, 0.9
@@ -34,12 +36,14 @@ class Realised(NamedTuple):
 class Lengths(NamedTuple):
     """By position, tokens of an answer to one task. `mean` is float32 before it is used; `longest`: the largest mean.
 
-    `p99`: the 99th percentile, the prior's where there is too little data.
+    `p99`: the 99th percentile, the prior's where there is too little data. `spread`: how unsure the mean is, one
+    standard deviation, relative.
     """
 
     mean: Column
     longest: float
     p99: list[int]
+    spread: Column
 
 
 class Counted(NamedTuple):
@@ -48,6 +52,9 @@ class Counted(NamedTuple):
     answers: float = 0.0
     tokens: float = 0.0
     counts: Mapping[int, float] = MappingProxyType({})
+
+
+NOTHING = Counted()
 
 
 class Experience:
@@ -113,8 +120,8 @@ class Experience:
                 continue
             known = self._past.get((position, task))
             if known is None or known[:2] != (span, buckets[:-1]):
-                known = self._past[position, task] = span, buckets[:-1], _counted(Counted(), buckets[:-1], span)
-            sums[state.model] = _counted(_merged(sums.get(state.model, Counted()), known[2]), buckets[-1:], span)
+                known = self._past[position, task] = span, buckets[:-1], _counted(NOTHING, buckets[:-1], span)
+            sums[state.model] = _counted(_merged(sums.get(state.model, NOTHING), known[2]), buckets[-1:], span)
         sums = {model: counted for model, counted in sums.items() if counted.counts}
         if not sums:
             return None
@@ -126,8 +133,12 @@ class Experience:
             model: _p99(counts, answers) for model, (answers, _, counts) in sums.items() if answers >= ENOUGH_FOR_P99
         }
         mean = array("f", (means.get(model, MEAN_TOKENS_OUT) for model in self._models))
+        answers = np.array([sums.get(model, NOTHING).answers for model in self._models])
         return Lengths(
-            np.array(mean, dtype=np.float64), max(mean), [p99.get(model, P99_TOKENS_OUT) for model in self._models]
+            np.array(mean, dtype=np.float64),
+            max(mean),
+            [p99.get(model, P99_TOKENS_OUT) for model in self._models],
+            LENGTH_SPREAD / np.sqrt(1 + answers / PRIOR_ANSWERS),
         )
 
     def _realised_of(self, task: str) -> Realised | None:

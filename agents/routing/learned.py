@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agents.routing.lately import Lately, lately
 from schemas.catalog import Limits
 from schemas.histogram import value_of
 from schemas.spans import PACE_KEPT, PACE_SPAN
@@ -19,7 +20,8 @@ MINUTE = 60 * MICROS_PER_S
 # Beta(9, 1): nine calls in ten succeed until the deployment shows otherwise.
 PRIOR_SUCCESSES, PRIOR_FAILURES = 9.0, 1.0
 PRIOR_FIRST_MS, PRIOR_TOKEN_MS, PRIOR_CALLS = 500.0, 20.0, 3.0
-PRIOR_TIME_SPREAD = 0.5
+PRIOR_TIME_SPREAD, SPREAD_CALLS = 0.5, 1.5
+"""What is doubted of a deployment's times before any call, and how many calls halve its square."""
 # Evidence halves every five minutes; health reaches back fifteen.
 DECAY = tuple(0.5 ** (age / 5) for age in range(16))
 LOWER_BOUND_SDS = 1.645  # one-sided 95 %
@@ -35,6 +37,7 @@ class Facts(NamedTuple):
     """Of one deployment. Times in milliseconds, rounded to float32; `p95_ms` is 0 with too few calls to tell.
 
     `success_sd` and `time_spread` (relative) are one standard deviation. `requests`, `tokens`: counted in this minute.
+    `lately`: what the last minutes say against all of it.
     """
 
     success: float
@@ -48,6 +51,7 @@ class Facts(NamedTuple):
     requests: int
     tokens: int
     unhealthy: bool
+    lately: Lately = Lately()
 
 
 class Past(NamedTuple):
@@ -193,13 +197,13 @@ def _facts(told: Past, paces: Sequence[PaceBucket]) -> Facts:
         token_ms = (PRIOR_CALLS * PRIOR_TOKEN_MS + calls * a_token) / (PRIOR_CALLS + calls)
     values = (
         mean, max(0.001, mean - LOWER_BOUND_SDS * sd), sd, first_ms, token_ms,
-        p95_ms if calls >= ENOUGH_FOR_P95 else 0.0, p99_ms, PRIOR_TIME_SPREAD / math.sqrt(1 + calls / PRIOR_CALLS),
+        p95_ms if calls >= ENOUGH_FOR_P95 else 0.0, p99_ms, PRIOR_TIME_SPREAD / math.sqrt(1 + calls / SPREAD_CALLS),
     )  # fmt: skip
     success, lower, success_sd, first_32, token_32, p95_32, p99_32, spread = array("f", values)
     return Facts(
         success, lower, success_sd, first_32, token_32, p95_32, p99_32, spread,
         this_minute.succeeded + this_minute.failed, this_minute.tokens_in + this_minute.tokens_out,
-        late_good == 0 and late_bad >= UNHEALTHY_FAILURES,
+        late_good == 0 and late_bad >= UNHEALTHY_FAILURES, lately(buckets, minute, success, latency),
     )  # fmt: skip
 
 

@@ -28,12 +28,21 @@ class Pace:
 
     Cost of a request is `cost_in` x tokens in + `cost_out`, nano-USD a success; `ms` to the last token at p75 without
     a queue, and `ms_busy` what a call under way adds; `requests_free`, `tokens_free`: the share left of this minute's
-    limits. `orders`, `sums`: memos of strategies and utilities. Lists are the
-    float32 columns. `realised`: what calls of the task came to against these estimates, None where none was made.
+    limits. `length_sd`: of the mean tokens of an answer, relative. `success_now`, `slower`: as Lately has them, `hold`:
+    the share of `success` that holds now. `realised`: what calls of the task came to against these estimates as they
+    hold now, None where none was made. `orders`, `sums` and its kin: memos of strategies and utilities. Lists are the
+    float32 columns.
     """
 
     def __init__(
-        self, compiled: Compiled, at: Any, quality: Column, wanted: Any, factors: Any, realised: Realised | None = None
+        self,
+        compiled: Compiled,
+        at: Any,
+        quality: Column,
+        wanted: Any,
+        length_sd: list[float],
+        factors: Any,
+        realised: Realised | None = None,
     ) -> None:
         learned = compiled.learned
         wanted = np.minimum(wanted, np.array(compiled.max_out)[at])
@@ -48,7 +57,11 @@ class Pace:
         self.requests_free: Column = 1 - learned.requests[at] * self.per_request
         self.tokens_free = 1 - learned.tokens[at] * compiled.per_token[at]
         self.weights = compiled.weights[at]
+        self.length_sd = length_sd
         self.facts = [learned.facts[position] for position in at.tolist()]
+        self.success_now: Column = np.array([fact.lately.success for fact in self.facts])
+        self.slower: Column = np.array([fact.lately.slower for fact in self.facts])
+        self.hold: Column = self.success_now / success
         self.template = np.zeros((len(at), len(ESTIMATE_FIELDS)), dtype="<f4")
         self.template[:, TOKENS_OUT] = wanted
         self.template[:, MS] = self.ms
@@ -62,10 +75,14 @@ class Pace:
         self.lower: Table = self.template[:, LOWER].copy()
         self.orders: dict[object, Sequence[int]] = {}
         self.sums: dict[object, Any] = {}
+        self.sums_now: dict[object, Any] = {}
+        self.sums_realised: dict[object, Any] = {}
         self.realised: Ratios | None = None
         if realised is not None:
             first, token = learned.first_ms[at], learned.token_ms[at]
-            self.realised = ratios(realised, at, success, first, token, wanted)
+            told = ratios(realised, at, success, first, token, wanted)
+            lasting = told.tries / self.hold
+            self.realised = told._replace(success=np.minimum(1.0, told.success * self.hold), tries=lasting)
 
     def estimates(self, size_in: int, loads: Column | None) -> Table:
         """The table of a request. `loads`: calls under way by place."""

@@ -8,8 +8,8 @@ from schemas.state import QualityState, ScoresBucket
 
 # A profile that no feedback has confirmed, and what one person's score says: one standard deviation of each.
 QUALITY_SPREAD, SCORE_SPREAD = 0.1, 0.3
-PRIOR_SCORES = (SCORE_SPREAD / QUALITY_SPREAD) ** 2
-"""So the profile counts like nine scores."""
+SUPPOSED_SCORES = 3.0
+"""How far scores scatter is supposed with the weight of three of them: graders agree more, or less, than people do."""
 DECAY = tuple(0.5 ** (age / 7) for age in range(SCORES_KEPT))
 """Evidence halves in a week."""
 
@@ -51,6 +51,8 @@ def believed_quality(profile: float, buckets: Sequence[ScoresBucket], day: int) 
             squares += keep * bucket.squares / 1_000_000
     if not count:
         return profile, QUALITY_SPREAD
-    heavy = PRIOR_SCORES + count
-    scattered = PRIOR_SCORES * SCORE_SPREAD**2 + max(0.0, squares - total * total / count)
-    return (PRIOR_SCORES * profile + total) / heavy, math.sqrt(scattered / heavy / heavy)
+    scattered = SUPPOSED_SCORES * SCORE_SPREAD**2 + max(0.0, squares - total * total / count)
+    noise = scattered / (SUPPOSED_SCORES + count)
+    # The profile counts like as many scores as it takes to know as much as it says.
+    prior = noise / QUALITY_SPREAD**2
+    return (prior * profile + total) / (prior + count), math.sqrt(noise / (prior + count))

@@ -8,6 +8,7 @@ import numpy as np
 
 from agents.routing.compiled import Compiled
 from agents.routing.estimates import COST, MEAN_TOKENS_OUT, MS, Column, Table
+from agents.routing.experience import LENGTH_SPREAD
 from agents.routing.field import Field
 from agents.routing.pace import Pace
 from agents.routing.view import RoutingView
@@ -93,11 +94,13 @@ def setting_of(
         if len(field.paces) >= PACES_KEPT:
             field.paces.clear()
         wanted: object = min(most, MEAN_TOKENS_OUT) if most else MEAN_TOKENS_OUT
+        length_sd = [LENGTH_SPREAD] * len(field.members)
         if told is not None:
+            length_sd = told.spread[field.at].tolist()
             wanted = np.minimum(told.mean[field.at], most or np.inf)
         factor = 1.0 if priced is None else np.array(priced)
         realised = compiled.experience.realised(task)
-        pace = Pace(compiled, field.at, field.quality, wanted, factor, realised)
+        pace = Pace(compiled, field.at, field.quality, wanted, length_sd, factor, realised)
         field.paces[key] = pace
     loads = _array(busy).take(field.at) if busy and field.limited else None
     table = pace.estimates(size_in, loads)

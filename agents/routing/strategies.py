@@ -9,7 +9,7 @@ import numpy as np
 from agents.routing.adaptive import Explored, believed, explored
 from agents.routing.estimates import Table
 from agents.routing.setting import Setting
-from agents.routing.utility import LENGTH_SPREAD, utility, utility_spreads
+from agents.routing.utility import utility, utility_spreads
 
 COST_TIE = 0.02
 QUALITY_TIE = 0.01
@@ -92,8 +92,8 @@ def _ties(order: list[int], first: list[float], second: list[float], factor: flo
 
 
 def cost_spreads(setting: Setting, places: list[int]) -> list[float]:
-    facts, cost = setting.pace.facts, setting.cost
-    return [cost.item(k) * math.hypot(facts[k].success_sd / facts[k].success, LENGTH_SPREAD) for k in places]
+    facts, length_sd, cost = setting.pace.facts, setting.pace.length_sd, setting.cost
+    return [cost.item(k) * math.hypot(facts[k].success_sd / facts[k].success, length_sd[k]) for k in places]
 
 
 def time_spreads(setting: Setting, places: list[int]) -> list[float]:

@@ -14,24 +14,20 @@ REFERENCE_NANO_USD = 10_000_000
 DECADES = 6.0
 TARGET_MS = 5_000.0
 """The time that counts 0.5 where no SLA names one."""
-# How far the length of a model's answers lies from the common prior, one standard deviation, relative.
-LENGTH_SPREAD = 0.2
 # budget_aware has new weights with every call that is paid.
 SUMS_KEPT = 8
 
 
 def utility(setting: Setting) -> Table:
     """Sum of weight x utility by place: log cost, time against the target, quality, success, free capacity."""
-    return _scaled(setting, setting.cost, setting.ms, setting.pace.success, setting.pace.sums)
+    return scaled(setting, setting.cost, setting.ms, setting.pace.success, setting.pace.sums)
 
 
-def scaled(setting: Setting, cost: Any, ms: Any, success: Any) -> Table:
-    """The utility by place of these costs (nano-USD a success), times and success shares instead of the estimates."""
-    return _scaled(setting, cost, ms, success, {})
+def scaled(setting: Setting, cost: Any, ms: Any, success: Any, sums: dict[object, Any]) -> Table:
+    """The utility by place of these costs (nano-USD a success), times and success shares instead of the estimates.
 
-
-def _scaled(setting: Setting, cost: Any, ms: Any, success: Any, sums: dict[object, Any]) -> Table:
-    """`sums`: memo of what no request changes, for a pace and its success shares: 8 of 20 us."""
+    `sums`: memo of what no request changes, for a pace and its success shares: 8 of 20 us.
+    """
     weights = setting.weights
     cost_weight = weights.get("cost", 0.0)
     key = ("utility", *weights.items())
@@ -60,10 +56,11 @@ def utility_spreads(setting: Setting, places: Sequence[int]) -> list[float]:
     get, facts, ms, target_ms = setting.weights.get, setting.pace.facts, setting.ms, setting.target_ms
     cost, speed, reliability = get("cost", 0.0) / (DECADES * math.log(10)), get("speed", 0.0), get("reliability", 0.0)
     quality, quality_sd = get("quality", 0.0), setting.field.quality_sd
+    length_sd = setting.pace.length_sd
     spreads = []
     for k in places:
         fact = facts[k]
-        spend = cost * math.hypot(fact.success_sd / fact.success, LENGTH_SPREAD) if cost else 0.0
+        spend = cost * math.hypot(fact.success_sd / fact.success, length_sd[k]) if cost else 0.0
         wait = 0.0
         if speed:
             late = ms.item(k) / target_ms

@@ -144,8 +144,8 @@ class TestQuality:
     def test_moves_toward_the_scores_and_gets_surer(self) -> None:
         state = scored(1.0, 9)
         mean, sd = believed_quality(0.6, state.tasks[TASK], NOW // SCORES_SPAN)
-        # The profile counts like nine scores.
-        assert mean == pytest.approx(0.8)
+        # Nine that agree scatter half as far as supposed, so the profile counts like a quarter of nine.
+        assert mean == pytest.approx(0.92)
         assert sd < QUALITY_SPREAD
         faded, unsure = believed_quality(0.6, state.tasks[TASK], NOW // SCORES_SPAN + 14)
         assert 0.6 < faded < mean

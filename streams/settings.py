@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.catalog import Catalog, CredentialReference
@@ -54,6 +54,7 @@ class SqlUser(Section):
 
 class SqlSettings(Section):
     """`url`: chdb:PATH for the embedded engine, or http(s)://HOST:PORT of a server. `port`: the embedded SQL door.
+    `cluster`: the server's name of a cluster, on which tables are then made and replicated.
 
     Without `users` everybody on this machine reads; a server has users of its own.
     """
@@ -61,6 +62,7 @@ class SqlSettings(Section):
     url: str = "chdb:./data/sql"
     port: int = Field(8123, ge=0, le=65535)
     database: Literal["turnout"] = "turnout"
+    cluster: str = Field("", pattern=r"^[\w.-]*$")
     users: tuple[SqlUser, ...] = ()
 
     @field_validator("users")
@@ -69,6 +71,14 @@ class SqlSettings(Section):
         if len({user.name for user in users}) < len(users):
             raise ValueError("holds a name twice; give each user one entry")
         return users
+
+    @model_validator(mode="after")
+    def cluster_of_servers(self) -> Self:
+        if self.cluster and self.url.startswith("chdb:"):
+            raise ValueError(
+                "cluster needs the url of a server of it; the embedded engine stands alone, leave cluster out"
+            )
+        return self
 
 
 class WorkerSettings(Section):

@@ -58,8 +58,11 @@ def _warehouse(settings: Settings) -> Iterator[tuple[Any, Any]]:
         return
     import clickhouse_connect
 
-    with contextlib.closing(clickhouse_connect.get_client(dsn=settings.sql.url)) as client:
-        migrate(client)
+    cluster = settings.sql.cluster
+    # A row that a majority of the replicas holds outlives the server that took it.
+    options = {"insert_quorum": "auto"} if cluster else None
+    with contextlib.closing(clickhouse_connect.get_client(dsn=settings.sql.url, settings=options)) as client:
+        migrate(client, cluster)
         yield client, None
 
 

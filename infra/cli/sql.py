@@ -39,6 +39,9 @@ def sql(
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild the rollups that drift names; for a folder that no sink has open.")
     ] = False,
+    migrations: Annotated[
+        bool, typer.Option("--migrations", help="Print the definitions, as sql.cluster has them where it is set.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Ask the log in SQL.
@@ -48,12 +51,17 @@ def sql(
       turnout sql "SELECT provider, sum(cost_usd) FROM tenant_costs GROUP BY provider"
       turnout sql --question latency --param hours=1
     """
-    if sum((statement is not None, questions, question is not None, repair)) != 1:
-        raise typer.BadParameter("give one of: a statement, --questions, --question NAME, --repair")
+    if sum((statement is not None, questions, question is not None, repair, migrations)) != 1:
+        raise typer.BadParameter("give one of: a statement, --questions, --question NAME, --migrations, --repair")
     if param and question is None:
         raise typer.BadParameter("--param belongs to --question NAME")
     if questions:
         _list()
+        return
+    if migrations:
+        from projections.clickhouse.migrate import rendered
+
+        typer.echo(rendered(settings_of(config).sql.cluster))
         return
     if repair:
         from infra.cli.repair import repaired

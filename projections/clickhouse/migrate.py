@@ -4,6 +4,9 @@ from importlib import resources
 
 from clickhouse_connect.driver.client import Client
 
+from projections.clickhouse.cluster import clustered
+
+DATABASE = "CREATE DATABASE IF NOT EXISTS turnout"
 JOURNAL = """
 CREATE TABLE IF NOT EXISTS turnout.migrations (name String, at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = ReplacingMergeTree ORDER BY name
@@ -22,20 +25,30 @@ def statements(sql: str) -> list[str]:
     return [part.strip() for part in (sql.rstrip() + "\n").split(";\n") if part.strip()]
 
 
-def migrate(client: Client) -> list[str]:
-    """Create or upgrade the database `turnout`; the names of the files applied now.
+def rendered(cluster: str = "") -> str:
+    """All of it as one text that a database administrator can read, and run with `clickhouse-client --multiquery`."""
+    parts = [f"{clustered(statement.strip(), cluster)};" for statement in (DATABASE, JOURNAL)]
+    for name, sql in migrations().items():
+        parts.append(f"-- {name}")
+        parts += [f"{clustered(statement, cluster)};" for statement in statements(sql)]
+        parts.append(f"INSERT INTO turnout.migrations (name) VALUES ('{name}');")
+    return "\n\n".join(parts)
+
+
+def migrate(client: Client, cluster: str = "") -> list[str]:
+    """Create or upgrade the database `turnout`, on every server of `cluster`; the names of the files applied now.
 
     Every statement may run twice, so a migration that was cut off is simply applied again.
     """
-    client.command("CREATE DATABASE IF NOT EXISTS turnout")
-    client.command(JOURNAL)
+    client.command(clustered(DATABASE, cluster))
+    client.command(clustered(JOURNAL.strip(), cluster))
     seen = {str(row[0]) for row in client.query("SELECT name FROM turnout.migrations").result_rows}
     applied = []
     for name, sql in migrations().items():
         if name in seen:
             continue
         for statement in statements(sql):
-            client.command(statement)
+            client.command(clustered(statement, cluster))
         client.insert("turnout.migrations", [[name]], column_names=["name"])
         applied.append(name)
     return applied

@@ -10,6 +10,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from sql_story import FIRST, TWICE, USD, WAITING, Log, completed, of, story
 
+from projections.clickhouse.cluster import clustered
 from projections.clickhouse.migrate import migrate, migrations, statements
 from projections.clickhouse.queries import QUERIES
 from projections.clickhouse.writer import Writer
@@ -235,3 +236,11 @@ def test_a_duplicate_that_ran_after_all_has_its_own_answer(client: Client) -> No
         log.add("decisions", event)
         writer.write({("llm.decisions", 0): (offset, offset)}, log.rows[-1:])
         assert ask(client, asked, source=str(late)) == [outcome]
+
+
+def test_the_engine_reads_every_statement_as_a_cluster_has_it(client: Client) -> None:
+    for sql in migrations().values():
+        for statement in statements(sql):
+            # It has no Keeper to run them with, but the parser of every ClickHouse server.
+            read = ask(client, "SELECT formatQuery({text:String})", text=clustered(statement, "main"))
+            assert ("ON CLUSTER main" in read[0][0]) == ("ON CLUSTER 'main'" in clustered(statement, "main"))

@@ -15,7 +15,7 @@ WHERE event IN ('BudgetPeriodStarted', 'BudgetLimitChanged', 'BudgetThresholdCro
 ORDER BY at, offset
 LIMIT 1 BY event_id;
 
--- Spent in the current period from charges, which UTC periods always hold whole hours of, or from the state of a tenant with a time zone;
+-- Spent in the current period from charges, which UTC periods always hold whole hours of, or from the state of a tenant with a time zone, and
 -- reserved from the open reservations of llm.state, arrays in the order of schemas.state.Reservation.
 CREATE OR REPLACE VIEW turnout.budgets AS
 SELECT l.scope AS scope, l.period AS period, coalesce(z.start, p.start) AS period_start, l.limit_usd AS limit_usd,

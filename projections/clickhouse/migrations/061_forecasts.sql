@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS turnout.forecasts
 ENGINE = ReplacingMergeTree(at)
 ORDER BY (scope, period);
 
--- As before, with what the period will come to. Spent in the current period from charges, which UTC periods always hold whole hours of, or from the state of a tenant with a time zone;
+-- As before, with what the period will come to. Spent in the current period from charges, which UTC periods always hold whole hours of, or from the state of a tenant with a time zone, and
 -- reserved from the open reservations of llm.state, arrays in the order of schemas.state.Reservation.
 CREATE OR REPLACE VIEW turnout.budgets AS
 SELECT l.scope AS scope, l.period AS period, coalesce(z.start, p.start) AS period_start, l.limit_usd AS limit_usd,

@@ -35,6 +35,8 @@ class RequestOwnership:
         # what was answered before it.
         self.answering = answering
         self._held: Membership | None = None
+        # Partitions whose calls are not all ended yet: whoever is given up meanwhile leaves them to its successor.
+        self._leaving: set[TP] = set()
         self._losses = 0
         self._producer = producer
         self._topics = topics
@@ -52,11 +54,14 @@ class RequestOwnership:
         # Where results were dropped, requests are served again: under the same run their attempts would have the same ids.
         continued = losses == self._losses and continues(self._held, membership)
         kept = positions.keys() if continued else set()
-        gone = self.runs.keys() - kept
-        await self._cancel(set(gone))
-        for tp in gone:
+        # Before their calls end: a record that waited for the room they leave must not begin under a run that is over.
+        for tp in self.runs.keys() - kept:
             del self.runs[tp]
+            self._leaving.add(tp)
+        await self._cancel(self._leaving)
+        for tp in self._leaving:
             self._claims.drop_partition(tp.topic, tp.partition)
+        self._leaving.clear()
         # Only now: a call that is given up before must leave its successor the same doubt.
         self._held, self._losses = membership, losses
         fresh = {tp: offset for tp, offset in positions.items() if tp not in self.runs}

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.kafka import EmbeddedKafka, free_port
 
@@ -26,3 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--decisions", type=int, default=1_000, help="How many decisions are made again; 1,000 by default."
     )
+    parser.addoption("--cases", type=int, default=100, help="How many cases a property generates; 100 by default.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # No deadline: a slow machine is no defect.
+    too_slow = [HealthCheck.too_slow]
+    settings.register_profile(
+        "cases", max_examples=config.getoption("--cases"), deadline=None, suppress_health_check=too_slow
+    )
+    settings.load_profile("cases")

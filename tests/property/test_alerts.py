@@ -1,7 +1,7 @@
 """Laws of alerts: one at a time for a subject, changes in order, told once, and nobody is told of what stands in no log."""
 
 from fold_logs import HOOK, SECOND_HOOK, Log, alerts_logs, decisions_logs, projection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.alert import rank
@@ -10,10 +10,7 @@ from schemas.events import AlertDelivered, AlertEscalated, AlertEvent, AlertRais
 from schemas.merge import BUCKETS, DAY, HOUR, MINUTE, RequestTotals, merge_requests
 from schemas.state import RequestCounts
 
-modest = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-
-@modest
 @given(alerts_logs())
 def test_an_alert_is_raised_worsens_and_is_resolved(log: Log) -> None:
     open_now: dict[str, AlertEvent] = {}
@@ -39,7 +36,6 @@ def test_an_alert_is_raised_worsens_and_is_resolved(log: Log) -> None:
                     assert event.severity == open_now.pop(name).severity
 
 
-@modest
 @given(alerts_logs())
 def test_webhooks_are_owed_what_the_log_holds_and_they_did_not_hear(log: Log) -> None:
     projected = projection("transitions")
@@ -73,7 +69,6 @@ COUNTS = st.builds(
 )
 
 
-@modest
 @given(COUNTS, COUNTS, COUNTS)
 def test_counts_merge_in_any_order(a: RequestCounts, b: RequestCounts, c: RequestCounts) -> None:
     assert merge_requests([a, b]) == merge_requests([b, a])
@@ -87,7 +82,6 @@ def put(totals: RequestTotals, number: int, projected: PartitionProjection) -> N
             totals.put(kind, subject, number, projected.snapshot(kind, subject))
 
 
-@modest
 @given(st.lists(decisions_logs(), min_size=1, max_size=3), st.data())
 def test_windows_hold_exactly_the_requests_logged_in_them(parts: list[Log], data: st.DataObject) -> None:
     totals, projected = RequestTotals(), [projection("decisions") for _ in parts]

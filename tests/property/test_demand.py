@@ -3,7 +3,7 @@
 from collections import Counter
 
 from fold_logs import CATALOG, Log, attempts_logs, control, projection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.demand import DAY_HOURS, SLOTS, WEEK_HOURS, Demand, expected_calls
@@ -11,12 +11,10 @@ from schemas.events import AttemptFailed, AttemptSucceeded, ClockTicked
 from schemas.periods import HOUR
 from schemas.state import HourCalls
 
-modest = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW_HOUR = 500_000
 LIMITED = {d.id for d in CATALOG.deployments if d.limits.requests_per_minute}
 
 
-@modest
 @given(attempts_logs())
 def test_an_hour_counts_the_calls_to_whoever_has_a_limit(log: Log) -> None:
     projected, counted, clock, offset = projection(log.kind), Counter[tuple[str, int]](), 0, -1

@@ -1,14 +1,12 @@
 """Laws of every fold: duplicates, snapshots at any point, interleaving, replay; invariants of circuits and money."""
 
 from fold_logs import START, Compacted, Log, attempts_logs, costs_logs, logs, projection, values
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.partition import PartitionProjection
 from schemas.events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened, CostIncurred, Event
 from schemas.state import SpendState, encode_value
-
-modest = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def run(log: Log, partition: int = 0) -> PartitionProjection:
@@ -18,7 +16,6 @@ def run(log: Log, partition: int = 0) -> PartitionProjection:
     return projected
 
 
-@modest
 @given(logs(), st.data())
 def test_redelivered_records_change_nothing(log: Log, data: st.DataObject) -> None:
     projected = projection(log.kind)
@@ -31,7 +28,6 @@ def test_redelivered_records_change_nothing(log: Log, data: st.DataObject) -> No
         assert values(projected, log.kind) == before
 
 
-@modest
 @given(logs(), st.data())
 def test_a_crash_at_any_point_of_a_flush_loses_and_doubles_nothing(log: Log, data: st.DataObject) -> None:
     state, owner, derived = Compacted(), projection(log.kind), dict[int, list[Event]]()
@@ -55,7 +51,6 @@ def test_a_crash_at_any_point_of_a_flush_loses_and_doubles_nothing(log: Log, dat
     assert tuple(tuple(derived[record.offset]) for record in log.records) == log.derived
 
 
-@modest
 @given(logs(), st.data())
 def test_a_restored_projection_equals_the_one_that_flushed(log: Log, data: st.DataObject) -> None:
     state, owner = Compacted(), projection(log.kind)
@@ -71,7 +66,6 @@ def test_a_restored_projection_equals_the_one_that_flushed(log: Log, data: st.Da
     assert restored.inforce == owner.inforce
 
 
-@modest
 @given(logs(), st.data())
 def test_the_latest_of_many_snapshots_is_restored(log: Log, data: st.DataObject) -> None:
     owner = projection(log.kind)
@@ -84,7 +78,6 @@ def test_the_latest_of_many_snapshots_is_restored(log: Log, data: st.DataObject)
     assert values(restored, log.kind) == values(owner, log.kind)
 
 
-@modest
 @given(st.tuples(logs(0), logs(1)), st.data())
 def test_partitions_interleave_in_any_order(pair: tuple[Log, Log], data: st.DataObject) -> None:
     alone = [values(run(log, index), log.kind) for index, log in enumerate(pair)]
@@ -96,7 +89,6 @@ def test_partitions_interleave_in_any_order(pair: tuple[Log, Log], data: st.Data
     assert [values(each, log.kind) for each, log in zip(together, pair, strict=True)] == alone
 
 
-@modest
 @given(logs())
 def test_the_same_object_stays_where_nothing_changes(log: Log) -> None:
     projected = projection(log.kind)
@@ -109,7 +101,6 @@ def test_the_same_object_stays_where_nothing_changes(log: Log) -> None:
             assert after is state or encode_value(after) != encode_value(state)
 
 
-@modest
 @given(attempts_logs())
 def test_circuits_move_one_step_at_a_time(log: Log) -> None:
     projected = projection(log.kind)
@@ -143,7 +134,6 @@ def test_circuits_move_one_step_at_a_time(log: Log) -> None:
             assert len(circuit.window) <= max(policy.window_s, 30)
 
 
-@modest
 @given(costs_logs())
 def test_every_charge_counts_once_and_scopes_agree(log: Log) -> None:
     projected = projection(log.kind)
@@ -165,7 +155,6 @@ def test_every_charge_counts_once_and_scopes_agree(log: Log) -> None:
                     assert (sum(p.spent for p in current), sum(p.count for p in current)) == (whole.spent, whole.count)
 
 
-@modest
 @given(logs())
 def test_passing_over_what_concerns_nothing_equals_folding_it(log: Log) -> None:
     passing = projection(log.kind)

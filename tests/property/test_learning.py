@@ -3,7 +3,7 @@
 from collections import Counter
 
 from fold_logs import START, Log, attempts_logs, feedback, feedback_logs, projection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.fold import LogRecord
@@ -15,8 +15,6 @@ from schemas.merge import merge_quality
 from schemas.spans import CALLS_KEPT, CALLS_SPAN, LENGTHS_KEPT, LENGTHS_SPAN, PACE_KEPT, SCORES_KEPT, SCORES_SPAN
 from schemas.state import LearnedState, QualityState
 
-modest = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
 
 def run(log: Log, partition: int = 0) -> PartitionProjection:
     projected = projection(log.kind, partition)
@@ -25,7 +23,6 @@ def run(log: Log, partition: int = 0) -> PartitionProjection:
     return projected
 
 
-@modest
 @given(attempts_logs())
 def test_calls_and_lengths_are_those_of_the_log(log: Log) -> None:
     projected = run(log)
@@ -66,7 +63,6 @@ def test_calls_and_lengths_are_those_of_the_log(log: Log) -> None:
         assert len(state.paces) <= PACE_KEPT
 
 
-@modest
 @given(feedback_logs())
 def test_the_first_score_of_a_giver_counts_once(log: Log) -> None:
     projected = run(log)
@@ -99,7 +95,6 @@ def test_memory_of_givers_is_bounded() -> None:
     assert state.tasks["code"][0].count == 3 * SEEN_KEPT
 
 
-@modest
 @given(feedback_logs(), feedback_logs(), feedback_logs())
 def test_quality_merges_in_any_order(one: Log, two: Log, three: Log) -> None:
     parts = [run(log) for log in (one, two, three)]
@@ -109,7 +104,6 @@ def test_quality_merges_in_any_order(one: Log, two: Log, three: Log) -> None:
     assert merge_quality([a, QualityState()]) == a
 
 
-@modest
 @given(st.integers(1, 2_000_000))
 def test_a_length_lies_below_the_top_of_its_bucket_and_above_the_one_before(tokens: int) -> None:
     index = coarse(tokens)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from fold_logs import START, Log, attempts_logs, costs_logs, projection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from projections.histogram import add, bucket, merge, quantile, value_of
@@ -16,7 +16,6 @@ from schemas.periods import period_end
 from schemas.policy import Period
 from schemas.state import HealthState, SpendState
 
-modest = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 LATENCIES = st.floats(0.01, 600_000)
 HISTOGRAMS = st.lists(LATENCIES, max_size=20).map(lambda items: histogram_of(items))
 INSTANTS = st.integers(0, 4_000_000_000_000_000)
@@ -38,7 +37,6 @@ def health_of(log: Log) -> HealthState:
     return merge_health(projected.snapshot("health", each) for each in projected.subjects("health"))
 
 
-@modest
 @given(HISTOGRAMS, HISTOGRAMS, HISTOGRAMS)
 def test_histograms_merge_in_any_order(a: dict[int, int], b: dict[int, int], c: dict[int, int]) -> None:
     assert merge(a, b) == merge(b, a)
@@ -46,7 +44,6 @@ def test_histograms_merge_in_any_order(a: dict[int, int], b: dict[int, int], c: 
     assert merge(a, {}) == a
 
 
-@modest
 @given(LATENCIES, LATENCIES)
 def test_buckets_keep_order_and_their_value(one: float, other: float) -> None:
     assert (bucket(one) <= bucket(other)) == (one <= other) or bucket(one) == bucket(other)
@@ -54,7 +51,6 @@ def test_buckets_keep_order_and_their_value(one: float, other: float) -> None:
     assert bucket(value_of(bucket(one))) == bucket(one)
 
 
-@modest
 @given(st.lists(LATENCIES, min_size=1, max_size=50), st.floats(0, 1))
 def test_quantiles_are_near_the_nearest_rank(items: list[float], q: float) -> None:
     ordered = sorted(items)
@@ -68,7 +64,6 @@ def test_latencies_that_make_no_sense_have_a_bucket() -> None:
     assert quantile({}, 0.5) == 0.0
 
 
-@modest
 @given(attempts_logs(), attempts_logs(), attempts_logs())
 def test_health_merges_in_any_order(one: Log, two: Log, three: Log) -> None:
     a, b, c = health_of(one), health_of(two), health_of(three)
@@ -92,7 +87,6 @@ def named(tenant: str, own: str, zone: str) -> tuple[str, ...]:
             return (own,)
 
 
-@modest
 @given(st.lists(costs_logs(), min_size=1, max_size=3), st.data())
 def test_totals_kept_equal_totals_made_anew(parts: list[Log], data: st.DataObject) -> None:
     kept, last, now = SpendTotals(), dict[tuple[str, int], SpendState](), START
@@ -135,7 +129,6 @@ def test_totals_kept_equal_totals_made_anew(parts: list[Log], data: st.DataObjec
     assert all(kept.spent(scope, p, now) == 0 == kept.reserved(scope) for scope in SCOPES for p in PERIODS)
 
 
-@modest
 @given(INSTANTS)
 def test_periods_are_those_of_the_calendar(at: int) -> None:
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at)
@@ -157,7 +150,6 @@ ZONES = st.sampled_from(
 RECENT = st.integers(1_500_000_000_000_000, 2_000_000_000_000_000)
 
 
-@modest
 @given(RECENT, ZONES, st.sampled_from(PERIODS))
 def test_periods_of_a_time_zone_are_those_of_its_clocks(at: int, zone: str, period: Period) -> None:
     def date_at(instant: int) -> tuple[int, ...]:
@@ -181,7 +173,6 @@ def test_periods_of_a_time_zone_are_those_of_its_clocks(at: int, zone: str, peri
     assert period_start(period, end - 1, zone) == start
 
 
-@modest
 @given(st.lists(INSTANTS, min_size=2, max_size=10))
 def test_periods_never_go_back(instants: list[int]) -> None:
     for period in PERIODS:

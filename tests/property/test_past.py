@@ -1,13 +1,11 @@
 """The state at a moment equals a fresh fold of the log up to it, from whatever compaction left of the published states."""
 
 from fold_logs import Log, logs, projection, values
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from schemas.state import Snapshot
 from streams.past import starting_point
-
-modest = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def compacted(written: list[Snapshot], cleaned: int) -> list[Snapshot]:
@@ -16,7 +14,6 @@ def compacted(written: list[Snapshot], cleaned: int) -> list[Snapshot]:
     return [s for place, s in enumerate(written) if place >= cleaned or last[s.key] == place]
 
 
-@modest
 @given(logs(), st.data())
 def test_state_at_a_moment_equals_a_fresh_fold_up_to_it(log: Log, data: st.DataObject) -> None:
     owner, written = projection(log.kind), list[Snapshot]()

@@ -32,6 +32,11 @@ FOLDS: dict[str, tuple[Fold, ...]] = {
 """Kind of topic -> the folds of each of its partitions."""
 
 
+def fold_versions() -> dict[str, int]:
+    """Kind of state -> the version that this release folds and reads."""
+    return {fold.kind: fold.version for folds in FOLDS.values() for fold in folds}
+
+
 class PartitionProjection:
     """Owns the states of one partition. `control`: what is in force at an offset of llm.control, -1 for nothing.
 

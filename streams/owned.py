@@ -23,6 +23,7 @@ class Owned:
 
     `letters`: dead letters not yet published, as key and value; a record read again after a crash has its letter twice.
     `judged`: ids of judgements not yet read back: judging again before would repeat them under new ids.
+    `told`: up to this offset a former owner has published what is derived, whatever the version of its folds.
     """
 
     tp: TP
@@ -34,6 +35,7 @@ class Owned:
     flushed: int = -1
     paused: str = ""
     judged: set[str] = field(default_factory=set)
+    told: int = -1
 
     @property
     def pressing(self) -> bool:

@@ -119,7 +119,9 @@ class Projector:
         projection.restore(snapshots)
         await self._control.reached(projection.control_offset)
         projection.restore(snapshots)
-        return Owned(tp, kind, epoch, projection, flushed=projection.covered)
+        # A new version of a fold sees the log from its start: what the old one derived from it stands there already.
+        told = max((snapshot.offset for snapshot in snapshots if snapshot.kind == "cursor"), default=-1)
+        return Owned(tp, kind, epoch, projection, flushed=projection.covered, told=told)
 
     async def fold(self, event: Delivered) -> None:
         """Apply one record. Never skips: what it cannot read pauses its partition."""
@@ -163,7 +165,9 @@ class Projector:
             self.lost.set()
             return
         record = LogRecord(message.topic, message.partition, message.offset, logged_at, decoded)
-        owned.derived.extend(owned.projection.apply(record))
+        derived = owned.projection.apply(record)
+        if record.offset > owned.told:
+            owned.derived.extend(derived)
         owned.judged.discard(decoded.event_id)
         if isinstance(decoded, ClockTicked) and owned.kind == "transitions" and not owned.judged and owned.caught_up:
             judgements = self._judge.judge(owned.projection, record)

@@ -4,11 +4,13 @@ Fed by llm.state, which every process reads whole, without a group. The mappings
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from projections.partition import fold_versions
 from schemas.codec import Codec
 from schemas.demand import Demand
 from schemas.merge import RequestTotals, SpendTotals, merge_health, merge_quality
@@ -26,6 +28,7 @@ from schemas.state import (
 )
 from streams.reader import partitions_of
 
+log = structlog.get_logger()
 LOAD_LIFE_US = 3_000_000
 DECIDED_BY = frozenset({"circuit", "health", "learned", "demand", "quality", "spend", "load"})
 """Kinds that a decision reads: whoever only decides needs to read no others."""
@@ -33,7 +36,10 @@ DECIDED_BY = frozenset({"circuit", "health", "learned", "demand", "quality", "sp
 
 @dataclass
 class StateView:
-    """`snapshots`: the newest by key, by (epoch, offset). `kinds`: those that are kept; None keeps all."""
+    """`snapshots`: the newest by key, by (epoch, offset). `kinds`: those that are kept; None keeps all.
+
+    `versions`: of the folds of this release. An older version's state serves until the new one has its own.
+    """
 
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     circuits: dict[str, CircuitState] = field(default_factory=dict)
@@ -49,6 +55,7 @@ class StateView:
     loads: dict[str, WorkerLoad] = field(default_factory=dict)
     on_stale: Callable[[Snapshot], None] | None = None
     kinds: frozenset[str] | None = None
+    versions: Mapping[str, int] = field(default_factory=fold_versions)
     _health_parts: dict[str, dict[int, HealthState]] = field(default_factory=dict)
     _quality_parts: dict[str, dict[int, QualityState]] = field(default_factory=dict)
 
@@ -60,6 +67,22 @@ class StateView:
                 self.on_stale(snapshot)
             return
         self.snapshots[snapshot.key] = snapshot
+        newest = self.versions.get(snapshot.kind, snapshot.fold_version)
+        if snapshot.fold_version == newest:
+            self._take(snapshot)
+        elif snapshot.fold_version < newest and not self._replaced(snapshot, newest):
+            try:
+                self._take(snapshot)
+            except (ValueError, TypeError, KeyError):
+                # A shape that this release no longer knows: the log is folded anew, and until then nothing is known.
+                log.warning("state of an older version unreadable", key=snapshot.key)
+
+    def _replaced(self, snapshot: Snapshot, newest: int) -> bool:
+        """Whether a newer version of the fold has said what the subject's state is."""
+        later = range(snapshot.fold_version + 1, newest + 1)
+        return any(replace(snapshot, fold_version=version).key in self.snapshots for version in later)
+
+    def _take(self, snapshot: Snapshot) -> None:
         subject = snapshot.subject
         match snapshot.kind:
             case "circuit":

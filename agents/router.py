@@ -5,8 +5,9 @@ It never raises but for the log itself: every error becomes a final answer.
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
+from operator import attrgetter
 from time import perf_counter
 from traceback import extract_tb
 from typing import Any
@@ -33,6 +34,9 @@ from schemas.state import CircuitState, HealthState, LearnedState, QualityState
 from schemas.units import MICROS_PER_MS
 
 log = structlog.get_logger()
+DECIDED = tuple(each.name for each in fields(RouteDecided) if each.name in Decision._fields)
+"""What the event of a decision takes over from it."""
+decided = attrgetter(*DECIDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,16 +247,9 @@ class Router:
         ))  # fmt: skip
 
     def _decided(self, run: Run, timing: Timing) -> Planned:
-        decision = run.decision
         return self._decision(run.record, RouteDecided(
-            **run.origin("RouteDecided", self.clock.now()), plan=decision.plan, strategy=decision.strategy,
-            cost_strategy=decision.cost_strategy, balancer=decision.balancer, task=decision.task,
-            confidence=decision.confidence, reasons=decision.reasons, candidates=decision.candidates,
-            estimates=decision.estimates, propensities=decision.propensities, excluded=decision.excluded,
-            cut=decision.cut, control_offset=decision.control_offset, seed=decision.seed,
-            decision_us=timing.decision * 1000, blocks=decision.blocks, in_flight=decision.in_flight,
-            inputs=decision.inputs, turn=decision.turn, workers=decision.workers, session=decision.session,
-            fallback=decision.fallback,
+            **run.origin("RouteDecided", self.clock.now()), **dict(zip(DECIDED, decided(run.decision), strict=True)),
+            decision_us=timing.decision * 1000,
         ))  # fmt: skip
 
     def _completed(

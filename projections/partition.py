@@ -18,7 +18,8 @@ from projections.sla import SLA_FOLDS
 from projections.spend import SpendFold
 from schemas.events import ClockTicked, Event
 from schemas.inforce import InForce
-from schemas.state import Cursor, Snapshot, decode_value, encode_value
+from schemas.snapshots import Snapshot, decode_value, encode_value
+from schemas.state import Cursor
 
 Fold = SubjectFold[Any]
 

@@ -20,7 +20,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from schemas.errors import UnknownEvent
 from schemas.events import EVENT_TYPES, Event
 from schemas.shapes import from_record, to_record
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 from schemas.units import iso
 from schemas.upcast import upcast
 

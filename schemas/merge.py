@@ -10,15 +10,7 @@ from schemas.periods import MINUTE as MINUTE
 from schemas.periods import PERIODS as PERIODS
 from schemas.periods import period_start as period_start
 from schemas.policy import Period
-from schemas.state import (
-    HealthBucket,
-    HealthState,
-    QualityState,
-    RequestCounts,
-    ScoresBucket,
-    SpendState,
-    Sums,
-)
+from schemas.state import HealthBucket, HealthState, QualityState, RequestCounts, ScoresBucket, SpendState, Sums
 from schemas.units import MICROS_PER_S
 
 Key = tuple[str, str, int]

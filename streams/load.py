@@ -1,7 +1,8 @@
 """What workers tell each other every second: calls and tokens under way, and what they started in the last minute."""
 
 from agents.live import Live
-from schemas.state import Snapshot, WorkerLoad, encode_value
+from schemas.snapshots import Snapshot, encode_value
+from schemas.state import WorkerLoad
 from streams.clock import BrokerClock
 from streams.control import ControlLog
 from streams.lease import Lease

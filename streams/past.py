@@ -13,7 +13,8 @@ from projections.partition import FOLDS, PartitionProjection
 from schemas.errors import UnreadableFeedback
 from schemas.inforce import InForce
 from schemas.merge import SpendTotals
-from schemas.state import BudgetState, CircuitState, HealthState, Snapshot, SpendState
+from schemas.snapshots import Snapshot
+from schemas.state import BudgetState, CircuitState, HealthState, SpendState
 from streams.codecs import codec_of
 from streams.control import ControlLog
 from streams.reader import group_less, partitions_of, read_to_end

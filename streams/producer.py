@@ -14,7 +14,7 @@ from aiokafka.structs import RecordMetadata
 from schemas.codec import Codec
 from schemas.errors import LeaseLost
 from schemas.events import Event
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 from streams.clock import BrokerClock
 from streams.lease import OpenEnded
 

@@ -20,7 +20,7 @@ from schemas.codec import Codec
 from schemas.errors import LeaseLost, UnknownEvent, UnreadableFeedback
 from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event, PartitionPaused
 from schemas.feedback import read_feedback
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 from streams.clock import BrokerClock
 from streams.control import ControlLog
 from streams.eventlog import acknowledged

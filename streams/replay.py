@@ -17,7 +17,8 @@ from schemas.codec import Codec
 from schemas.errors import UnknownEvent, UnreadableFeedback
 from schemas.events import Event
 from schemas.feedback import read_feedback
-from schemas.state import Cursor, Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
+from schemas.state import Cursor
 from streams.codecs import codec_of
 from streams.control import ControlLog
 from streams.reader import group_less, partitions_of, read_to_end

@@ -14,6 +14,7 @@ from projections.partition import fold_versions
 from schemas.codec import Codec
 from schemas.demand import Demand
 from schemas.merge import RequestTotals, SpendTotals, merge_health, merge_quality
+from schemas.snapshots import Snapshot, decode_value
 from schemas.state import (
     AlertState,
     BudgetState,
@@ -22,9 +23,7 @@ from schemas.state import (
     LearnedState,
     QualityState,
     SlaState,
-    Snapshot,
     WorkerLoad,
-    decode_value,
 )
 from streams.reader import partitions_of
 

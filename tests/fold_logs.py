@@ -37,7 +37,7 @@ from schemas.events import (
 from schemas.ids import Source
 from schemas.inforce import InForce
 from schemas.policy import AlertPolicy, CircuitPolicy, Configuration, Webhook
-from schemas.state import Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
 
 SECOND = 1_000_000
 MINUTE_US = 60 * SECOND

@@ -26,7 +26,8 @@ from schemas.ids import Source
 from schemas.inforce import digest_of, document_of
 from schemas.merge import period_start
 from schemas.policy import Configuration
-from schemas.state import CircuitState, Reservation, Snapshot, SpendState, encode_value
+from schemas.snapshots import Snapshot, encode_value
+from schemas.state import CircuitState, Reservation, SpendState
 
 NOW = time.time_ns() // 1_000
 FIRST, TWICE, WAITING = (Source("llm.requests", 0, offset) for offset in (1, 2, 3))

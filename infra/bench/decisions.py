@@ -29,15 +29,7 @@ from schemas.inforce import InForce
 from schemas.policy import Configuration
 from schemas.requests import ChatRequest, parse_request
 from schemas.spans import CALLS_KEPT, CALLS_SPAN, LENGTHS_KEPT, LENGTHS_SPAN, PACE_KEPT, PACE_SPAN
-from schemas.state import (
-    CallsBucket,
-    CircuitState,
-    HealthBucket,
-    HealthState,
-    LearnedState,
-    LengthsBucket,
-    PaceBucket,
-)
+from schemas.state import CallsBucket, CircuitState, HealthBucket, HealthState, LearnedState, LengthsBucket, PaceBucket
 from schemas.units import MICROS_PER_S
 
 SIZES = (4, 16, 50, 200)

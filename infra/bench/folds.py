@@ -39,7 +39,7 @@ from schemas.events import (
 )
 from schemas.ids import Source
 from schemas.inforce import InForce
-from schemas.state import Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
 from schemas.units import MICROS_PER_S
 from streams.past import starting_point
 

@@ -8,7 +8,7 @@ from infra.chaos.history import Breach, History, Written
 from projections.fold import LogRecord
 from projections.partition import FOLDS, PartitionProjection
 from schemas.events import RequestCompleted
-from schemas.state import Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
 from streams.control import ControlLog
 
 ADVANCED_US = 20_000_000

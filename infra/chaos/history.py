@@ -9,7 +9,7 @@ from typing import TypeVar
 from projections.fold import LogRecord
 from schemas.events import AssignmentStarted, Event
 from schemas.ids import Source
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 
 E = TypeVar("E", bound=Event)
 Identity = tuple[str, str, str]

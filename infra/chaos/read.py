@@ -18,7 +18,7 @@ from schemas.errors import OperationError
 from schemas.events import BudgetSet, Event
 from schemas.ids import DEFAULT_TENANT, Source
 from schemas.policy import CircuitPolicy
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 from streams.codecs import codec_of
 from streams.reader import group_less, partitions_of, read_to_end
 from streams.replay import replay

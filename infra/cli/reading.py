@@ -26,7 +26,7 @@ async def read_control(consumer: "AIOKafkaConsumer", settings: "Settings", codec
 
 async def read_state(consumer: "AIOKafkaConsumer", settings: "Settings", codec: "Codec") -> "StateView":
     """The newest snapshots. Raises OperationError when the topic does not exist."""
-    from schemas.state import Snapshot
+    from schemas.snapshots import Snapshot
     from streams.reader import partitions_of, read_to_end
     from streams.view import StateView
 

@@ -14,7 +14,7 @@ import orjson
 
 from schemas.events import EVENT_TYPES, Event
 from schemas.shapes import to_record
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 
 Row = tuple[Any, ...]
 """One value a column, in the order of COLUMNS; instants are integer microseconds."""

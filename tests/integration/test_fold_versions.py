@@ -11,7 +11,8 @@ from projections.circuit import CircuitFold
 from projections.health import HealthFold
 from projections.partition import fold_versions
 from schemas.events import CircuitOpened
-from schemas.state import HealthBucket, HealthState, Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
+from schemas.state import HealthBucket, HealthState
 from streams.view import StateView
 
 CALLS = 12

@@ -18,7 +18,7 @@ from infra.supervisor import turnout
 from schemas.codec import Codec
 from schemas.events import BudgetSet, CircuitEvent, CircuitForced, DeploymentSwitched
 from schemas.policy import CircuitPolicy
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 from streams.apply import publish_control
 from streams.clock import BrokerClock
 from streams.replay import replay

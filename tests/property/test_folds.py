@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from projections.partition import PartitionProjection
 from schemas.events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened, CostIncurred, Event
-from schemas.state import SpendState, encode_value
+from schemas.snapshots import encode_value
+from schemas.state import SpendState
 
 
 def run(log: Log, partition: int = 0) -> PartitionProjection:

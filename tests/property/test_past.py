@@ -4,7 +4,7 @@ from fold_logs import Log, logs, projection, values
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 from streams.past import starting_point
 
 

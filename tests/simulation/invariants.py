@@ -22,7 +22,7 @@ from schemas.events import (
     RequestDeduplicated,
 )
 from schemas.inforce import InForce, apply_control
-from schemas.state import Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
 
 JUDGED = (BudgetPeriodStarted, BudgetThresholdCrossed)
 

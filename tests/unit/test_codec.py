@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from schemas.codec import NEWEST, TAGGED, Codec, document_of_event, wire_schemas
 from schemas.errors import UnknownEvent
 from schemas.events import ClockTicked, Event
-from schemas.state import Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
 
 IDS = {(schema.event, schema.version): 100 + index for index, schema in enumerate(wire_schemas())}
 CODECS = {"avro": Codec(), "json": Codec(format="json"), "confluent": Codec(registry_ids=IDS)}

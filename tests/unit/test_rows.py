@@ -14,7 +14,7 @@ from schemas.codec import Codec
 from schemas.events import AttemptFailed, ClockTicked, RequestDeduplicated, RouteDecided
 from schemas.events.requests import Exclusion, PlanStep
 from schemas.ids import Source
-from schemas.state import Snapshot
+from schemas.snapshots import Snapshot
 from streams.settings import Settings
 from streams.sink import Sink
 from streams.topics import topics_of

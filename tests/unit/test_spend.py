@@ -7,7 +7,8 @@ from projections.spend import SpendFold
 from schemas.events import CostIncurred, Event
 from schemas.inforce import InForce
 from schemas.merge import DAY, HOUR, SpendTotals, period_start
-from schemas.state import PeriodSpend, SpendState, decode_value, encode_value
+from schemas.snapshots import decode_value, encode_value
+from schemas.state import PeriodSpend, SpendState
 
 FOLD = SpendFold()
 # The first microsecond of an hour, so that periods are easy to name.

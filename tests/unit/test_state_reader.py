@@ -7,7 +7,8 @@ from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from schemas.codec import Codec
-from schemas.state import CircuitState, SlaState, Snapshot, encode_value
+from schemas.snapshots import Snapshot, encode_value
+from schemas.state import CircuitState, SlaState
 from streams.view import DECIDED_BY, StateReader, StateView
 
 QUIET, BUSY = TopicPartition("state", 0), TopicPartition("state", 1)

@@ -17,8 +17,8 @@ from schemas.snapshots import Snapshot
 from schemas.state import BudgetState, CircuitState, HealthState, SpendState
 from streams.codecs import codec_of
 from streams.control import ControlLog
+from streams.logs import control_log, log_record, published_states
 from streams.reader import group_less, partitions_of, read_to_end
-from streams.replay import control_log, log_record, published_states
 from streams.settings import Settings
 
 

@@ -9,18 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from projections.fold import LogRecord
 from projections.partition import FOLDS, PartitionProjection
 from schemas.codec import Codec
 from schemas.errors import UnknownEvent, UnreadableFeedback
-from schemas.events import Event
-from schemas.feedback import read_feedback
 from schemas.snapshots import Snapshot, encode_value
 from schemas.state import Cursor
 from streams.codecs import codec_of
 from streams.control import ControlLog
+from streams.logs import control_log, log_record, published_states
 from streams.reader import group_less, partitions_of, read_to_end
 from streams.settings import Settings
 
@@ -252,43 +251,6 @@ async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, cod
             partition.stopped = f"{_name(partition.tp)}: offset {record.offset}: {error}"
         count += 1
     return count
-
-
-def log_record(record: ConsumerRecord, codec: Codec, kind: str) -> LogRecord:
-    """A record of an event topic as folds take it. `kind`: its topic's. Raises UnknownEvent, UnreadableFeedback."""
-    logged_at = record.timestamp * 1000
-    if kind == "feedback":
-        position = f"{record.topic}-{record.partition}-{record.offset}"
-        event: Event | Snapshot = read_feedback(record.value, codec, position, logged_at)
-    else:
-        event = codec.decode(record.value or b"")
-    assert isinstance(event, Event), record.offset
-    return LogRecord(record.topic, record.partition, record.offset, logged_at, event)
-
-
-async def published_states(
-    consumer: AIOKafkaConsumer, topic: str, codec: Codec
-) -> dict[tuple[str, int], list[Snapshot]]:
-    """Every snapshot that stands in llm.state, by source partition, in the order it was written."""
-    found: dict[tuple[str, int], list[Snapshot]] = {}
-    async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
-        if record.value is not None:
-            snapshot = codec.decode(record.value)
-            assert isinstance(snapshot, Snapshot), record.offset
-            if snapshot.topic:
-                found.setdefault((snapshot.topic, snapshot.partition), []).append(snapshot)
-    return found
-
-
-async def control_log(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> tuple[ControlLog, list[tuple[int, int]]]:
-    """What is in force at each offset of llm.control, and (broker time, offset) of each of its records."""
-    control, placed = ControlLog(), []
-    async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
-        event = codec.decode(record.value)
-        assert isinstance(event, Event), record.offset
-        control.put(record.offset, event)
-        placed.append((record.timestamp * 1000, record.offset))
-    return control, placed
 
 
 def _digest(partitions: list[_Partition]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra.cli.options import Config, codec_of, run, settings_of
+from infra.cli.set_values import duration_us, known, weights_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -259,58 +260,6 @@ def alert(
         return AlertSilenced(**_origin(origin, f"alert/{subject}"), subject=subject, until_at=until)
 
     _publish(config, make)
-
-
-def duration_us(text: str) -> int:
-    """`30s`, `15m`, `1h`, `2d` in microseconds. Raises ConfigurationError."""
-    from schemas.errors import ConfigurationError
-    from schemas.units import MICROS_PER_S
-
-    seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}.get(text[-1:])
-    if seconds is None or not text[:-1].isdigit() or not int(text[:-1]):
-        raise ConfigurationError(f"{text} is no duration; write a number and s, m, h or d, such as 1h")
-    return int(text[:-1]) * seconds * MICROS_PER_S
-
-
-def weights_of(given: list[str]) -> dict[str, float]:
-    """`cost=0.6`, `quality=0.4` as numbers by name. Raises ConfigurationError."""
-    from typing import get_args
-
-    from schemas.errors import ConfigurationError
-    from schemas.policy import WeightName
-
-    names, found = get_args(WeightName), dict[str, float]()
-    for item in given:
-        name, _, text = item.partition("=")
-        if name not in names:
-            raise ConfigurationError(f"{name} is no weight; use one of {', '.join(names)}")
-        if name in found:
-            raise ConfigurationError(f"{name} is named twice; give each weight once")
-        try:
-            found[name] = float(text)
-        except ValueError:
-            raise ConfigurationError(f"{item} is no weight; write a name, = and a number, such as cost=0.6") from None
-        if not (math.isfinite(found[name]) and found[name] >= 0):
-            raise ConfigurationError(f"{item} cannot weigh; give a number of 0 or more")
-    if not any(found.values()):
-        raise ConfigurationError("Nothing weighs; name a weight above 0, such as cost=0.6 quality=0.4, or --clear them")
-    return found
-
-
-def known(name: str, names: Any, what: str) -> None:
-    """Raises ConfigurationError with the closest names when `name` is not one of `names`."""
-    from difflib import get_close_matches
-
-    from schemas.errors import ConfigurationError
-
-    if name in names:
-        return
-    close = get_close_matches(name, list(names), n=3, cutoff=0.5)
-    if close:
-        raise ConfigurationError(f"No {what} {name} is in force; did you mean {' or '.join(close)}?")
-    if not names:
-        raise ConfigurationError(f"No {what} {name} is in force; publish a catalog with `turnout apply` first.")
-    raise ConfigurationError(f"No {what} {name} is in force; use one of {', '.join(sorted(names)[:20])}.")
 
 
 def _origin(origin: dict[str, Any], subject: str) -> dict[str, Any]:

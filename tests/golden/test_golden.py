@@ -31,7 +31,7 @@ from schemas.chat_avro import (  # noqa: E402
 )
 from schemas.codec import NEWEST, TAGGED, Codec, encode_json, wire_schemas  # noqa: E402
 from schemas.shapes import to_record  # noqa: E402
-from schemas.state import Snapshot  # noqa: E402
+from schemas.snapshots import Snapshot  # noqa: E402
 
 FILE = Path(__file__).with_name("golden.json")
 ADD = "python tests/golden/test_golden.py"

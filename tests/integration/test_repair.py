@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from sql_story import story
 
-from infra.bench.folds import attempts
+from infra.bench.fold_logs import attempts
 from infra.cli.main import run_command
 from infra.kafka import EmbeddedKafka
 from infra.sql.engine import Engine

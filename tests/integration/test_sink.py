@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from infra.bench.folds import attempts
+from infra.bench.fold_logs import attempts
 from infra.kafka import EmbeddedKafka
 from infra.sql.engine import Engine
 from projections.clickhouse.migrate import migrate

@@ -12,7 +12,7 @@ from routing_worlds import NO_INPUTS
 from infra.cli.explanation import estimates_of, explained, words
 from infra.cli.main import COMMANDS, GROUPS, app, run_command
 from infra.cli.send import parse_bodies
-from infra.cli.set_ import known
+from infra.cli.set_values import known
 from infra.cli.sql import credentials_of, door_url, question_of, sentence
 from infra.sql.account import accounts_of
 from projections.clickhouse.queries import QUESTIONS

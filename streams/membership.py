@@ -86,8 +86,14 @@ class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             self.thread_loop.close()
 
     async def confirm_membership(self) -> None:
-        """One heartbeat now, so that the lease of a new assignment starts at once."""
-        await self.call_thread(self._ensure_consumer()._coordinator._do_heartbeat)
+        """One heartbeat now, so that the lease of a new assignment starts at once. None while the consumer joins anew: it would
+        speak for a membership that is over, and its refusal, read after the join, would end the new one."""
+        await self.call_thread(self._confirm)
+
+    async def _confirm(self) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        if not coordinator._rejoin_needed_fut.done():
+            await coordinator._do_heartbeat()
 
     async def positions(self) -> dict[TP, int]:
         """Where the next fetch of each partition reads on."""

@@ -54,7 +54,7 @@ class SimConsumer(SafeConsumer):
             ownership=membership.ownership, _on_partitions_revoked=membership.drain,
         )  # fmt: skip
         self._thread = SimpleNamespace(
-            confirm_membership=membership.beat, seek_wait=membership.seek, positions=membership.positions
+            confirm_membership=membership.confirm, seek_wait=membership.seek, positions=membership.positions
         )
         self._gap = defaultdict(IntervalTree)
         self._acked = defaultdict(list)
@@ -232,10 +232,18 @@ class Membership_:
         await self.seek(found)
         return found
 
+    async def confirm(self) -> None:
+        """As SafeThread: nothing while it joins anew."""
+        if not self.rejoin.is_set():
+            await self.beat()
+
     async def beat(self) -> None:
         """One heartbeat, as LeaseConsumer watches it."""
         sent_at, membership = self.loop.time(), Membership(self.name, self.generation)
         answer = await self.broker.call(self.group.heartbeat, membership.member, membership.generation)
+        if membership != Membership(self.name, self.generation):
+            # Answers of one connection come in order: this one was read before the join that came between.
+            return
         if answer == "ok":
             self.lease.renewed(sent_at, membership)
             return

@@ -13,7 +13,7 @@ from simulation.defects import DEFECTS, FOUND_BY
 from simulation.faults import FAULTS
 
 CLEAN = range(40)
-REGRESSIONS = (24, 82, 155, 210, 241, 522, 555, 1529, 123397)
+REGRESSIONS = (24, 82, 155, 210, 241, 522, 555, 1529, 123397, 248341)
 """Seeds whose worlds once broke a promise, or where a defect that was mended shows first."""
 RUN = Path(__file__).with_name("run.py")
 

@@ -21,7 +21,7 @@ def confidence(means: Sequence[float], spreads: Sequence[float]) -> float:
     mean, step = means[0], spreads[0] * OWN_DOUBT * NODE
     at_mean = below = above = 1.0
     for rival, spread in zip(means[1:], spreads[1:], strict=True):
-        # The least float stands for no doubt: the quotient is then infinite, or nothing where both scores are equal.
+        # So little stands for no doubt: erf is then one or minus one, or nothing where both scores are equal.
         scale = 1 / max(spread * (OWN_DOUBT * SQRT2), 1e-150)
         gap, wide = (mean - rival) * scale, step * scale
         at_mean *= 0.5 + 0.5 * erf(gap)

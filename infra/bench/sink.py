@@ -171,6 +171,7 @@ def killed(site: Site, name: str, kills: int, seed: int) -> dict[str, Any]:
         deadline = time.monotonic() + 120
         while site.rows() < events and time.monotonic() < deadline:
             time.sleep(0.2)
+        # Rows that came twice would come now.
         time.sleep(2.0)
         sql = "SELECT count(), uniqExact(topic, partition, offset) FROM turnout.log WHERE topic NOT LIKE '%control'"
         rows = [int(each) for each in site.ask(sql).split("\t")]

@@ -111,16 +111,25 @@ class Site:
             return False
 
     async def write(
-        self, name: str, requests: int, per_s: float = math.inf, seed: int = 7, stop: threading.Event | None = None
+        self,
+        name: str,
+        requests: int,
+        per_s: float = math.inf,
+        seed: int = 7,
+        stop: threading.Event | None = None,
+        first: int = 0,
     ) -> tuple[int, int]:
-        """Events and nano-dollars of certain charges that stand on the topics then. `stop` ends it before its time."""
-        began = time.time_ns() // 1000 - round(SPAN_S * MICROS_PER_S)
-        events = nano = 0
+        """Events and nano-dollars of certain charges that stand on the topics then. `stop` ends it before its time.
+
+        Requests after a `first` are accepted as they are written, those before were over the last hour.
+        """
+        began = time.time_ns() // 1000 - (0 if first else round(SPAN_S * MICROS_PER_S))
+        events, nano, pace = 0, 0, per_s if first else requests / SPAN_S
         started = time.monotonic()
         async with AIOKafkaProducer(
             bootstrap_servers=self.broker.bootstrap_servers, linger_ms=20, max_batch_size=256 * 1024
         ) as producer:
-            for partition, (kind, event) in requests_log(requests, PARTITIONS, began, requests / SPAN_S, seed):
+            for partition, (kind, event) in requests_log(requests, PARTITIONS, began, pace, seed, first):
                 await producer.send(f"{name}.{kind}", self.codec.encode(event), partition=partition)
                 events += 1
                 nano += event.nano_usd if isinstance(event, CostIncurred) else 0
@@ -199,7 +208,7 @@ def asked(site: Site, name: str, rows: int, rounds: int) -> dict[str, Any]:
         held = int(engine.execute("SELECT count() FROM turnout.log"))
     with site.running(name):
         stop = threading.Event()
-        live = threading.Thread(target=lambda: asyncio.run(site.write(name, 10**6, LIVE_PER_S, 11, stop)))
+        live = threading.Thread(target=lambda: asyncio.run(site.write(name, 10**6, LIVE_PER_S, 11, stop, first=10**6)))
         live.start()
         try:
             figures = {question: _p95_ms(site, question, rounds) for question in QUESTIONS}

@@ -32,12 +32,15 @@ Logged = tuple[str, Event]
 
 
 def requests_log(
-    requests: int, partitions: int, began: int, per_s: float, seed: int = 7
+    requests: int, partitions: int, began: int, per_s: float, seed: int = 7, first: int = 0
 ) -> Iterator[tuple[int, Logged]]:
-    """(partition, (kind, event)) of so many requests that were accepted `per_s` a second from `began` (microseconds) on."""
+    """(partition, (kind, event)) of so many requests that were accepted `per_s` a second from `began` (microseconds) on.
+
+    `first`: the number of the first of them, which says where it stood.
+    """
     chance = random.Random(seed)
-    for number in range(requests):
-        at = began + round(number * MICROS_PER_S / per_s)
+    for number in range(first, first + requests):
+        at = began + round((number - first) * MICROS_PER_S / per_s)
         for kind, event in of_request(number, number % partitions, at, chance):
             yield number % partitions, (kind, event)
 

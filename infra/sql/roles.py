@@ -19,7 +19,8 @@ _SCOPE: Final = f"concat('tenant:', {_TENANT})"
 _OWN: Final = f"tenant = {_TENANT}"
 _NONE: Final = "0"
 POLICIES: Final[dict[str, str]] = {
-    "log": _OWN, "requests_fold": _OWN, "attempts_fold": _OWN, "costs_fold": _OWN, "estimates": _OWN, "tenant_hour": _OWN,
+    "log": _OWN, "answers_by_time": _OWN, "attempts_by_time": _OWN, "charges_by_time": _OWN, "estimates_by_time": _OWN,
+    "choices_by_time": _OWN, "tenant_hour": _OWN,
     "limits_fold": f"scope IN ('', {_SCOPE})", "forecasts": f"scope = {_SCOPE}",
     "state_fold": f"(kind = 'spend' AND subject = {_TENANT}) OR (kind = 'sla' AND subject = concat(splitByChar('/', subject)[1],"
     f" '/', {_SCOPE}, '/', splitByChar('/', subject)[-1]))",
@@ -31,7 +32,7 @@ POLICIES: Final[dict[str, str]] = {
 }  # fmt: skip
 """Table -> the rows a tenant sees of it. Whoever is no tenant sees all."""
 
-VIEWS: Final = ("attempts", "budgets", "costs", "decisions", "events", "requests", "sla", "tenant_costs")
+VIEWS: Final = ("answers", "attempts", "budgets", "costs", "decisions", "events", "requests", "sla", "tenant_costs")
 """What a tenant may name."""
 
 

@@ -32,7 +32,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 STORY = story()
-TABLES = ("requests_fold", "attempts_fold", "costs_fold", "provider_minute", "tenant_hour", "state_fold", "notices")
+TABLES = (
+    "answers_by_time", "attempts_by_time", "charges_by_time", "choices_by_time", "provider_minute", "tenant_hour", "state_fold",
+    "notices",
+)  # fmt: skip
 
 
 def ask(client: Client, sql: str, **parameters: object) -> list[tuple[Any, ...]]:

@@ -29,11 +29,11 @@ SLA = SlaState(
 def rich_story() -> Log:
     """The story, with a decision that explored, one that drew the likeliest, and targets with and without an error budget."""
     log = story()
-    for run, first in ((4, "d0"), (7, "d1")):
+    for run, places, likely in ((4, (0, 1), (0.25, 0.75)), (7, (1, 0), (0.75, 0.25))):
         log.add("decisions", RouteDecided(
-            **of(TWICE, run), plan=(PlanStep(first, "primary"),), strategy="adaptive", cost_strategy="minimize",
-            balancer="round_robin", task="code", confidence=0.8, reasons=(), candidates=(0, 1), estimates=b"",
-            propensities=(0.25, 0.75), excluded=(), cut=False, control_offset=1, seed=3, decision_us=40.0,
+            **of(TWICE, run), plan=(PlanStep(f"d{places[0]}", "primary"),), strategy="adaptive", cost_strategy="minimize",
+            balancer="round_robin", task="code", confidence=0.8, reasons=(), candidates=places, estimates=b"",
+            propensities=likely, excluded=(), cut=False, control_offset=1, seed=3, decision_us=40.0,
             **NO_INPUTS,
         ))  # fmt: skip
     log.add("state", snapshot("sla", "success_rate/global/900", 4, SLA))

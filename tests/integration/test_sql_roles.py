@@ -119,10 +119,10 @@ def test_what_has_no_tenant_is_refused_in_a_sentence(site: Site) -> None:
         "state",
         "log",
         "notices",
-        "costs_fold",
+        "charges_by_time",
     ):
         answer = ask(site, "acme", f"SELECT * FROM {name}")
-        assert answer.status == 403 and f"{name} is not kept by tenant: read attempts, budgets" in answer.text
+        assert answer.status == 403 and f"{name} is not kept by tenant: read answers, attempts" in answer.text
         assert ask(site, "ana", f"SELECT count() FROM {name}").status == 200
 
 
@@ -154,8 +154,8 @@ BYPASSES = [
     "SELECT * FROM requests AS `turnout.log`", "SELECT * FROM costs AS `turnout.catalogs_fold`", "SELECT * FROM events FINAL",
     "SELECT * FROM turnout.log", "SELECT * FROM log", "SELECT * FROM `log`", "SELECT * FROM \"turnout\".\"notices\"", "TABLE log",
     "SELECT 'RIVAL-1' IN (SELECT request_id FROM requests) AS x WHERE x", "SELECT 1 WHERE ('rival') IN (SELECT tenant FROM events)",
-    "SELECT e.tenant FROM events AS e RIGHT JOIN log AS l ON 1", "SELECT l.tenant FROM requests_fold AS l", "SELECT * FROM costs_fold FINAL",
-    "WITH t AS (SELECT * FROM log) SELECT * FROM t", "SELECT * FROM (SELECT * FROM attempts_fold)", "SELECT * FROM view(SELECT * FROM log)",
+    "SELECT e.tenant FROM events AS e RIGHT JOIN log AS l ON 1", "SELECT l.tenant FROM answers_by_time AS l", "SELECT * FROM charges_by_time FINAL",
+    "WITH t AS (SELECT * FROM log) SELECT * FROM t", "SELECT * FROM (SELECT * FROM attempts_by_time)", "SELECT * FROM view(SELECT * FROM log)",
     "SELECT (SELECT any(tenant) FROM log)", "SELECT 1 UNION ALL SELECT count() FROM log", "SELECT EXISTS (SELECT 1 FROM log) AS x WHERE x",
     "SELECT * FROM merge('turnout', 'log')", "SELECT * FROM merge('turnout', '.*')", "SELECT * FROM mergeTreeIndex(turnout, log)",
     "SELECT * FROM loop(turnout.log) LIMIT 1", "SELECT * FROM {t:Identifier}", "SELECT * FROM cluster('default', turnout.log)",
@@ -208,8 +208,8 @@ def test_the_engine_alone_holds_without_the_guard(site: Site) -> None:
     handle.query(f"SET log_comment = '{USERS['acme'].role.mark}'")
     handle.query("SET profile = 'tenant'")
     for statement in (
-        "SELECT DISTINCT tenant FROM turnout.log", "SELECT DISTINCT tenant FROM turnout.requests_fold FINAL",
-        "SELECT DISTINCT tenant FROM merge('turnout', '^(log|costs_fold)$')",
+        "SELECT DISTINCT tenant FROM turnout.log", "SELECT DISTINCT tenant FROM turnout.answers_by_time FINAL",
+        "SELECT DISTINCT tenant FROM merge('turnout', '^(log|charges_by_time)$')",
         "SELECT DISTINCT tenant FROM turnout.log PREWHERE throwIf(tenant = 'rival') = 0",
     ):  # fmt: skip
         assert handle.query(statement, "TSV").bytes() == b"acme\n"

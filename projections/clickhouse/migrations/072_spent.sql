@@ -1,0 +1,70 @@
+-- Budgets in a third of the steps: each view in them costs milliseconds to plan.
+
+-- Limits in force: the last applied configuration and the commands after it. Of two with one subject the first counts.
+CREATE OR REPLACE VIEW turnout.limits AS
+SELECT scope, period, argMax(limit_usd, (offset, -place)) AS limit_usd
+FROM (SELECT *, max(if(applied, offset, -1)) OVER () AS last_applied FROM turnout.limits_fold FINAL)
+WHERE scope != '' AND if(applied, offset = last_applied, offset > last_applied)
+GROUP BY scope, period;
+
+-- Charges of the periods that run now, by scope. Added up by tenant and deployment before they are counted for every scope and period.
+CREATE OR REPLACE VIEW turnout.spent AS
+SELECT scope, sums.1 AS period, sum(sums.2) AS nano_usd
+FROM (
+    SELECT c.tenant AS tenant, c.provider AS provider, c.deployment AS deployment,
+        [('hour', sumIf(c.nano_usd, c.hour >= toStartOfHour(now('UTC')))), ('day', sumIf(c.nano_usd, c.hour >= toStartOfDay(now('UTC')))),
+            ('week', sumIf(c.nano_usd, c.hour >= toDateTime(toMonday(now('UTC')), 'UTC'))),
+            ('month', sumIf(c.nano_usd, c.hour >= toDateTime(toStartOfMonth(now('UTC')), 'UTC')))] AS sums
+    FROM turnout.charges AS c
+    WHERE c.hour >= least(toDateTime(toMonday(now('UTC')), 'UTC'), toDateTime(toStartOfMonth(now('UTC')), 'UTC'))
+    GROUP BY tenant, provider, deployment
+)
+ARRAY JOIN sums
+ARRAY JOIN ['global', concat('tenant:', tenant), concat('provider:', provider), concat('deployment:', deployment)] AS scope
+GROUP BY scope, period;
+
+-- What llm.state says of a scope. `reserved`: open reservations, arrays in the order of schemas.state.Reservation. By period, of tenants
+-- with a time zone: `sums` since `starts`; of every budget: `judged`, the start of the period that was judged last, in microseconds.
+CREATE OR REPLACE VIEW turnout.held AS
+SELECT part.1 AS scope, sum(part.2) AS reserved, maxMap(part.3) AS judged, maxMap(part.4) AS starts, maxMap(part.5) AS sums
+FROM (
+    SELECT kind, subject, argMax(value, (fold_version, epoch, offset)) AS value,
+        CAST(map(), 'Map(String, Int64)') AS none, ['hour', 'day', 'week', 'month'] AS periods,
+        JSONExtract(value, 'totals', 'local', 'Array(Int64)') AS local,
+        mapValues(JSONExtract(value, 'open', 'Map(String, Tuple(Int64, Int64, Int64, String, String, String, String, Int64, String, String, Int64))')) AS open
+    FROM turnout.state WHERE kind IN ('spend', 'budget') GROUP BY kind, subject
+)
+ARRAY JOIN if(kind = 'budget',
+    [(JSONExtractString(value, 'scope'), toInt64(0), map(JSONExtractString(value, 'period'), JSONExtractInt(value, 'period_start')), none, none)],
+    arrayConcat(
+        arrayFlatten(arrayMap(o -> arrayMap(name -> (name, o.1, none, none, none),
+            ['global', concat('tenant:', subject), concat('provider:', o.5), concat('deployment:', o.4)]), open)),
+        if(JSONExtractString(value, 'zone') = '', [], [(concat('tenant:', subject), toInt64(0), none,
+            mapFromArrays(periods, arrayMap(n -> local[3 * n - 2], arrayEnumerate(periods))),
+            mapFromArrays(periods, arrayMap(n -> local[3 * n - 1], arrayEnumerate(periods))))]))) AS part
+GROUP BY scope;
+
+-- A tenant's time zone has periods of its own; all others hold whole hours of UTC.
+CREATE OR REPLACE VIEW turnout.budgets AS
+SELECT b.scope AS scope, b.period AS period, b.period_start AS period_start, b.limit_usd AS limit_usd,
+    CAST(b.spent AS Decimal(38, 9)) / 1000000000 AS spent_usd, CAST(b.reserved AS Decimal(38, 9)) / 1000000000 AS reserved_usd,
+    if(f.scope = '', NULL, CAST(f.nano_usd AS Decimal(38, 9)) / 1000000000) AS forecast_usd,
+    if(f.scope = '', NULL, CAST(f.low_nano_usd AS Decimal(38, 9)) / 1000000000) AS forecast_low_usd,
+    if(f.scope = '', NULL, CAST(f.high_nano_usd AS Decimal(38, 9)) / 1000000000) AS forecast_high_usd, t.threshold AS threshold
+FROM (
+    SELECT l.scope AS scope, l.period AS period, l.limit_usd AS limit_usd, h.reserved AS reserved,
+        mapContains(h.judged, l.period) AND mapContains(h.starts, l.period) AS zoned, h.judged[l.period] AS since,
+        multiIf(zoned, toDateTime(fromUnixTimestamp64Micro(since, 'UTC'), 'UTC'), l.period = 'hour', toStartOfHour(now('UTC')),
+            l.period = 'day', toDateTime(toStartOfDay(now('UTC')), 'UTC'), l.period = 'week', toDateTime(toMonday(now('UTC')), 'UTC'),
+            toDateTime(toStartOfMonth(now('UTC')), 'UTC')) AS period_start,
+        multiIf(NOT zoned, s.nano_usd, h.starts[l.period] >= since, h.sums[l.period], 0) AS spent
+    FROM turnout.limits AS l
+    LEFT JOIN turnout.spent AS s ON s.scope = l.scope AND s.period = l.period
+    LEFT JOIN turnout.held AS h ON h.scope = l.scope
+) AS b
+LEFT JOIN (
+    SELECT scope, period, period_start, limit_nano_usd, max(threshold) AS threshold FROM turnout.budget_transitions
+    WHERE event = 'BudgetThresholdCrossed' GROUP BY scope, period, period_start, limit_nano_usd
+) AS t ON t.scope = b.scope AND t.period = b.period AND t.period_start = b.period_start AND t.limit_nano_usd = toInt64(b.limit_usd * 1000000000)
+LEFT JOIN (SELECT * FROM turnout.forecasts FINAL) AS f
+    ON f.scope = b.scope AND f.period = b.period AND f.period_start = b.period_start;

@@ -54,7 +54,8 @@ class SqlUser(Section):
 
 class SqlSettings(Section):
     """`url`: chdb:PATH for the embedded engine, or http(s)://HOST:PORT of a server. `port`: the embedded SQL door.
-    `cluster`: the server's name of a cluster, on which tables are then made and replicated.
+    `cluster`: the server's name of a cluster, on which tables are then made and replicated. `retention_months`: raw events
+    of so many months besides the current one are kept, and what they came to by the hour for good; 0: all.
 
     Without `users` everybody on this machine reads; a server has users of its own.
     """
@@ -64,6 +65,7 @@ class SqlSettings(Section):
     database: Literal["turnout"] = "turnout"
     cluster: str = Field("", pattern=r"^[\w.-]*$")
     users: tuple[SqlUser, ...] = ()
+    retention_months: int = Field(0, ge=0, le=1200)
 
     @field_validator("users")
     @classmethod
@@ -118,6 +120,17 @@ class Settings(BaseSettings):
     sla: tuple[SlaTarget, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     alerts: AlertPolicy = AlertPolicy()
+
+    @model_validator(mode="after")
+    def sql_outlives_kafka(self) -> Self:
+        """A sink that reads Kafka from its start again rebuilds its rollups from raw events: all of those have to be there."""
+        least, kafka = self.sql.retention_months * 28, self.kafka.event_retention_days
+        if 0 < least < kafka:
+            raise ValueError(
+                f"sql.retention_months keeps {least} days and more, and Kafka {kafka} days (kafka.event_retention_days);"
+                f" raise it to {-(-kafka // 28)}, or to 0, which keeps all"
+            )
+        return self
 
     @property
     def configuration(self) -> Configuration:

@@ -7,7 +7,7 @@ The next batch is read and decoded while the last one is written.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from projections.clickhouse.forecasts import Forecaster
 from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
 from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
 from schemas.feedback import read_feedback
 from streams.assignor import AllToOne
+from streams.chores import Chore
 from streams.fetching import pace
 from streams.reader import group_less, read_to_end
 from streams.settings import Settings
@@ -41,7 +41,6 @@ FLUSH_SHARE = 0.05
 QUIET_FLUSH_S = 5.0
 # Rows are written once a second or less: to fetch each one as it comes would cost more than to write it.
 GATHER_S = 0.25
-FORECAST_S = 300.0
 QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 
 
@@ -71,12 +70,11 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     """Owns the consumer and the one write under way; the client is used from one thread at a time."""
 
     def __init__(
-        self, settings: Settings, topics: Topics, journal: Writer, codec: Codec, forecaster: Forecaster | None = None
+        self, settings: Settings, topics: Topics, journal: Writer, codec: Codec, chores: Sequence[Chore] = ()
     ) -> None:
         self._topics = topics
         self._journal = journal
-        self._forecaster = forecaster
-        self._forecast_at = 0.0
+        self._chores = chores
         self._codec = codec
         self._kinds = {topics.name(kind): kind for kind in SINK_KINDS}
         self._batch = Batch()
@@ -148,7 +146,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         if drifted:
             await self._rebuild(drifted)
 
-    async def _rebuild(self, rollups: Sequence[str]) -> None:
+    async def _rebuild(self, rollups: Iterable[str]) -> None:
         await asyncio.to_thread(self._journal.repair, rollups)
         log.warning("rollups rebuilt from the raw log", rollups=list(rollups))
 
@@ -208,8 +206,8 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._rest()
                 if self._reread:
                     await self._rebuild_reread()
-                elif self._forecaster is not None and time.monotonic() >= self._forecast_at:
-                    await self._foretell(self._forecaster)
+                else:
+                    await self._keep_house()
             if self._settled:
                 await self._flush()
                 await self._rest()
@@ -244,14 +242,19 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._written()
         await asyncio.to_thread(self._journal.finish)
 
-    async def _foretell(self, forecaster: Forecaster) -> None:
-        self._forecast_at = time.monotonic() + FORECAST_S
-        await self._written()
-        try:
-            await asyncio.to_thread(forecaster.refresh, time.time_ns() // 1000)
-        except ClickHouseError as error:
-            # The engine may lack memory for the question: a forecast must not keep events out of SQL.
-            log.warning("budgets not foretold", error=type(error).__name__)
+    async def _keep_house(self) -> None:
+        for chore in self._chores:
+            if time.monotonic() < chore.due_at:
+                continue
+            chore.due_at = time.monotonic() + chore.every_s
+            await self._written()
+            try:
+                done = await asyncio.to_thread(chore.run, time.time_ns() // 1000)
+            except ClickHouseError as error:
+                # The engine may lack memory for it, say: a chore must not keep events out of SQL.
+                log.warning("chore failed", chore=chore.name, error=type(error).__name__)
+            else:
+                log.info("chore done", chore=chore.name, result=done)
 
     async def _write_batch(self, batch: Batch, rows: list[Row]) -> None:
         began = time.monotonic()

@@ -6,7 +6,7 @@ Kafka, `turnout sink` with the embedded engine, and this process, which writes t
 `sink_cpu_us_per_event`: processor time of the process over the same window.
 `exact`: with another database, the sink is killed with SIGKILL --kills times at seeded moments while the log is being written;
 afterwards rows, places in Kafka, nano-dollars of charges and drift are compared with what was written.
-`query_ms_p95`: the database is filled up to --rows rows over the last weeks; each named question is asked --rounds times by one
+`bytes_per_event`: on disk, all tables together. `query_ms_p95`: the database is filled up to --rows rows over the last weeks; each named question is asked --rounds times by one
 reader while the sink goes on writing; the slowest question's 95th percentile, and each one's under `questions`.
 """
 
@@ -206,6 +206,7 @@ def asked(site: Site, name: str, rows: int, rounds: int) -> dict[str, Any]:
                 f" FROM turnout.log AS l WHERE l.offset < 1000000000 SETTINGS insert_deduplicate = 0"
             )
         held = int(engine.execute("SELECT count() FROM turnout.log"))
+        disk = int(engine.execute("SELECT sum(bytes_on_disk) FROM system.parts WHERE database = 'turnout' AND active"))
     with site.running(name):
         stop = threading.Event()
         live = threading.Thread(target=lambda: asyncio.run(site.write(name, 10**6, LIVE_PER_S, 11, stop, first=10**6)))
@@ -215,7 +216,9 @@ def asked(site: Site, name: str, rows: int, rounds: int) -> dict[str, Any]:
         finally:
             stop.set()
             live.join()
-    return {"rows_asked": held, "query_ms_p95": max(figures.values()), "questions": figures}
+    return {
+        "rows_asked": held, "bytes_per_event": round(disk / held, 1), "query_ms_p95": max(figures.values()), "questions": figures,
+    }  # fmt: skip
 
 
 def _p95_ms(site: Site, question: str, rounds: int) -> float:

@@ -13,6 +13,8 @@ from infra.cli.options import Config
 from streams.settings import Settings, load_settings, settings_file
 
 EMBEDDED = "chdb:"
+FORECAST_S = 300.0
+RETENTION_S = 3_600.0
 
 
 def sink(
@@ -68,7 +70,9 @@ def _warehouse(settings: Settings) -> Iterator[tuple[Any, Any]]:
 
 async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
     from projections.clickhouse.forecasts import Forecaster
+    from projections.clickhouse.retention import Retention
     from projections.clickhouse.writer import Writer
+    from streams.chores import Chore
     from streams.codecs import codec_of
     from streams.sink import Sink
     from streams.topics import topics_of, verify_topics
@@ -77,4 +81,7 @@ async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
     topics = topics_of(settings)
     await verify_topics(topics, kafka.bootstrap_servers)
     journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
-    await Sink(settings, topics, journal, await codec_of(kafka), Forecaster(client)).run(stop)
+    chores = [Chore("budgets foretold", FORECAST_S, Forecaster(client).refresh)]
+    if months := settings.sql.retention_months:
+        chores.append(Chore("old months dropped", RETENTION_S, Retention(client, months).prune))
+    await Sink(settings, topics, journal, await codec_of(kafka), chores).run(stop)

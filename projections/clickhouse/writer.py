@@ -14,7 +14,8 @@ Ranges = Mapping[tuple[str, int], tuple[int, int]]
 """(topic, partition) -> (first, last) offset of a batch, both inclusive."""
 
 ONCE = {"async_insert": 0, "insert_deduplicate": 1, "deduplicate_blocks_in_dependent_materialized_views": 1}
-ROLLUPS = ("tenant_hour", "provider_minute")
+ROLLUPS = {"tenant_hour": "hour", "provider_minute": "minute"}
+"""Additive table -> the column that says when."""
 ENTRY = """
 INSERT INTO turnout.journal (sink, epoch, number, done, topics, partitions, firsts, nexts)
 VALUES ({sink:String}, {epoch:UInt32}, {number:UInt64}, {done:UInt8}, {topics:Array(String)}, {partitions:Array(UInt32)},
@@ -97,23 +98,28 @@ class Writer:
         found = {str(rollup) for (rollup,) in self._rows("SELECT DISTINCT rollup FROM turnout.drift")}
         return tuple(rollup for rollup in ROLLUPS if rollup in found)
 
-    def repair(self, rollups: Sequence[str] = ROLLUPS) -> None:
-        """Rebuild rollups from the raw log and end the alert. Nothing else may write meanwhile.
+    def repair(self, rollups: Iterable[str] = tuple(ROLLUPS)) -> None:
+        """Rebuild rollups from the raw log, as far back as it is all there, and end the alert. Nothing else may write meanwhile.
 
         The last intent has to be written: rows of it that reached the log and not the rollups would be rebuilt here and
         added once more when it is written again, for the rollups never saw its token.
         """
+        # Where `drift` begins.
+        ((since,),) = self._rows("SELECT toUnixTimestamp(max(since) + toIntervalDay(1)) FROM turnout.kept")
         for rollup in rollups:
             ((select,),) = self._rows(
                 "SELECT as_select FROM system.tables WHERE database = 'turnout' AND name = {name:String}",
                 name=f"to_{rollup}",
             )
             # Not TRUNCATE: it forgets the tokens too, and the last intent written once more would be counted twice.
-            self._client.command(f"ALTER TABLE turnout.{rollup} DELETE WHERE true SETTINGS mutations_sync = 2")
+            self._client.command(
+                f"ALTER TABLE turnout.{rollup} DELETE WHERE {ROLLUPS[rollup]} >= fromUnixTimestamp({since})"
+                " SETTINGS mutations_sync = 2"
+            )
+            raw = f"(SELECT * FROM turnout.log FINAL WHERE logged_at >= fromUnixTimestamp({since})) AS l"
             # Without a token and without deduplication: a second repair must not be mistaken for a retry of the first.
             self._client.command(
-                f"INSERT INTO turnout.{rollup} {str(select).replace('turnout.log AS l', 'turnout.log AS l FINAL')}"
-                " SETTINGS insert_deduplicate = 0"
+                f"INSERT INTO turnout.{rollup} {str(select).replace('turnout.log AS l', raw)} SETTINGS insert_deduplicate = 0"
             )
         self._client.insert(
             "turnout.epochs", [[self._sink, self.epoch, self._broken(), 1]],

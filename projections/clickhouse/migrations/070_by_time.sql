@@ -111,6 +111,7 @@ CREATE TABLE IF NOT EXISTS turnout.estimates_by_time
     tenant           LowCardinality(String)
 )
 ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(hour)
 ORDER BY (hour, minute, source_topic, source_partition, source_offset, cost_id)
 SETTINGS non_replicated_deduplication_window = 10000;
 

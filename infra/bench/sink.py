@@ -7,8 +7,8 @@ Kafka, `turnout sink` with the embedded engine, and this process, which writes t
 `exact`: with another database, the sink is killed with SIGKILL --kills times at seeded moments while the log is being written;
 afterwards rows, places in Kafka, nano-dollars of charges and drift are compared with what was written.
 `bytes_per_event`: on disk, all tables together, of a database filled up to --rows rows over the last weeks.
-`query_ms_p95`: there each named question is asked --rounds times by one reader while the sink goes on writing; the slowest question's
-95th percentile, and each one's under `questions`.
+`query_ms_p95`: there each named question is asked --rounds times by one reader while the sink goes on writing; the slowest
+question's 95th percentile, and each one's under `questions`.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 -- A row per source: `running`, or its first outcome. `requests` without the money, for questions about many.
 CREATE OR REPLACE VIEW turnout.answers AS
-SELECT a.request_id AS request_id, a.tenant AS tenant, a.status != 'running' AS completed, a.status AS status, a.code AS code,
+SELECT a.request_id AS request_id, a.tenant AS tenant, CAST(a.status != 'running' AS UInt8) AS completed, a.status AS status, a.code AS code,
     a.task AS task, a.strategy AS strategy, a.deployment AS deployment, a.provider AS provider, a.model AS model, a.tier AS tier,
     a.attempts AS attempts, a.fallback AS fallback, a.latency_ms AS latency_ms, a.queue_ms AS queue_ms,
     a.first_token_ms AS first_token_ms, a.tokens_in AS tokens_in, a.tokens_out AS tokens_out, a.accepted_at AS accepted_at,
@@ -12,7 +12,7 @@ FROM turnout.answers_by_time AS a FINAL;
 
 -- The money counts over every run: a request that ran twice spent twice.
 CREATE OR REPLACE VIEW turnout.requests AS
-SELECT a.request_id AS request_id, a.tenant AS tenant, a.status != 'running' AS completed, a.status AS status, a.code AS code,
+SELECT a.request_id AS request_id, a.tenant AS tenant, CAST(a.status != 'running' AS UInt8) AS completed, a.status AS status, a.code AS code,
     a.task AS task, a.strategy AS strategy, a.deployment AS deployment, a.provider AS provider, a.model AS model, a.tier AS tier,
     a.attempts AS attempts, a.fallback AS fallback, a.latency_ms AS latency_ms, a.queue_ms AS queue_ms,
     a.first_token_ms AS first_token_ms, a.tokens_in AS tokens_in, a.tokens_out AS tokens_out,

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from fold_logs import ticked
+from fold_events import ticked
 from loop import Bench, catalog, chat, prepared, running, settings_for
 from processes import HeldProvider
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from fold_logs import incurred
+from fold_events import incurred
 from loop import catalog, settings_for, write_settings
 
 from infra.cli.main import run_command

@@ -1,6 +1,7 @@
 """Laws of every fold: duplicates, snapshots at any point, interleaving, replay; invariants of circuits and money."""
 
-from fold_logs import START, Compacted, Log, attempts_logs, costs_logs, logs, projection, values
+from fold_events import START
+from fold_logs import Compacted, Log, attempts_logs, costs_logs, logs, projection, values
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from fold_logs import START, Log, attempts_logs, feedback, feedback_logs, projection
+from fold_events import START, feedback
+from fold_logs import Log, attempts_logs, feedback_logs, projection
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from fold_logs import START, Log, attempts_logs, costs_logs, projection
+from fold_events import START
+from fold_logs import Log, attempts_logs, costs_logs, projection
 from hypothesis import given
 from hypothesis import strategies as st
 

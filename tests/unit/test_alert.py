@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from fold_logs import (
+from fold_events import (
     HOOK,
     MINUTE_US,
     SECOND,
@@ -12,7 +12,6 @@ from fold_logs import (
     breached,
     circuit_closed,
     circuit_opened,
-    in_force,
     limit_changed,
     partition_paused,
     partition_resumed,
@@ -20,7 +19,8 @@ from fold_logs import (
     restored,
     threshold_crossed,
     ticked,
-)  # fmt: skip
+)
+from fold_logs import in_force
 
 from projections.alert import ANOMALY_LIFE, AlertFold, judge_partitions
 from projections.anomaly import AnomalyFold, judge_anomalies

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from fold_logs import SECOND, START, failed, in_force, probe_failed, probe_succeeded, succeeded, ticked
+from fold_events import SECOND, START, failed, probe_failed, probe_succeeded, succeeded, ticked
+from fold_logs import in_force
 
 from projections.circuit import CircuitFold
 from projections.fold import LogRecord

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from fold_logs import feedback, succeeded, ticked
+from fold_events import feedback, succeeded, ticked
 
 from schemas.codec import Codec
 from schemas.errors import ConfigurationError, UnreadableFeedback

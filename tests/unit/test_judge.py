@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from fold_logs import SECOND, START, incurred, projection, reserved
+from fold_events import SECOND, START, incurred, reserved
+from fold_logs import projection
 
 from projections.fold import LogRecord
 from projections.judge import BudgetFold, judge_budgets

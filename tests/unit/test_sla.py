@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fold_logs import SECOND, START, breached, completed, failed, measured, probe_failed, restored, succeeded
+from fold_events import SECOND, START, breached, completed, failed, measured, probe_failed, restored, succeeded
 from pydantic import ValidationError
 
 from projections.breach import Evidence, SlaFold, judge_sla, promises

@@ -1,6 +1,6 @@
 """Reservations, settlements, estimates, duplicates, periods."""
 
-from fold_logs import SECOND, START, incurred, reserved, ticked
+from fold_events import SECOND, START, incurred, reserved, ticked
 
 from projections.fold import LogRecord
 from projections.spend import SpendFold

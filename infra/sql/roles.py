@@ -28,8 +28,7 @@ POLICIES: Final[dict[str, str]] = {
     f" AND JSONExtractString(payload, 'scope') = {_SCOPE}",
     # The deployments' names, by which a tenant's decisions are read.
     "catalogs_fold": "1",
-    "provider_minute": _NONE, "journal": _NONE, "epochs": _NONE, "migrations": _NONE, "intents": _NONE, "positions": _NONE,
-    "kept": _NONE,
+    "provider_minute": _NONE, "journal": _NONE, "epochs": _NONE, "migrations": _NONE, "kept": _NONE,
 }  # fmt: skip
 """Table -> the rows a tenant sees of it. Whoever is no tenant sees all."""
 

@@ -5,6 +5,7 @@ from importlib import resources
 from clickhouse_connect.driver.client import Client
 
 from projections.clickhouse.cluster import clustered
+from schemas.errors import OperationError
 
 DATABASE = "CREATE DATABASE IF NOT EXISTS turnout"
 JOURNAL = """
@@ -38,11 +39,17 @@ def rendered(cluster: str = "") -> str:
 def migrate(client: Client, cluster: str = "") -> list[str]:
     """Create or upgrade the database `turnout`, on every server of `cluster`; the names of the files applied now.
 
-    Every statement may run twice, so a migration that was cut off is simply applied again.
+    Every statement may run twice, so a migration that was cut off is simply applied again. Raises OperationError for a
+    database with migrations that this version does not have.
     """
     client.command(clustered(DATABASE, cluster))
     client.command(clustered(JOURNAL.strip(), cluster))
     seen = {str(row[0]) for row in client.query("SELECT name FROM turnout.migrations").result_rows}
+    if foreign := sorted(seen - migrations().keys()):
+        raise OperationError(
+            f"The database turnout was made by another version of Turnout ({foreign[0]}). Drop it or name another place as"
+            " sql.url: the sink fills a new one from Kafka."
+        )
     applied = []
     for name, sql in migrations().items():
         if name in seen:

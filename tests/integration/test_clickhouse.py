@@ -14,6 +14,7 @@ from projections.clickhouse.cluster import clustered
 from projections.clickhouse.migrate import migrate, migrations, statements
 from projections.clickhouse.queries import QUERIES
 from projections.clickhouse.writer import Writer
+from schemas.errors import OperationError
 from schemas.events import RequestDeduplicated
 from schemas.ids import Source
 
@@ -190,27 +191,16 @@ def test_the_last_entry_of_the_journal_knows_every_partition(client: Client) -> 
     assert after is not None and after.done and after.ranges == intent.ranges
 
 
-@pytest.mark.parametrize("done", [0, 1])
-def test_an_older_journal_is_taken_over(client: Client, done: int) -> None:
-    """Intents and positions of the first migrations become one entry: where to go on, and what to write once more."""
-    first, sink = migrations()["001_log.sql"], f"old{done}"
-    for statement in statements(first):
-        client.command(statement)
-    columns = ["sink", "number", "epoch", "token", "topics", "partitions", "firsts", "lasts", "done"]
-    for row in (
-        [sink, 1, 2, "", ["llm.a", "llm.b"], [0, 3], [0, 7], [4, 9], 1],
-        [sink, 2, 2, "", ["llm.a"], [0], [5], [8], done],
-    ):
-        client.insert("turnout.intents", [row], column_names=columns)
-    for name in ("010_journal.sql", "010_journal.sql", "011_journal_alone.sql"):
-        for statement in statements(migrations()[name]):
-            client.command(statement)
-    client.insert("turnout.epochs", [[sink, 2, [], 1]], column_names=["sink", "epoch", "broken", "repaired"])
-    writer = Writer(client, sink)
-    intent = writer.last_intent()
-    assert intent is not None
-    assert (intent.number, intent.done, intent.ranges) == (2, bool(done), {} if done else {("llm.a", 0): (5, 8)})
-    assert writer.positions() == {("llm.a", 0): 9, ("llm.b", 3): 10}
+def test_a_database_of_another_version_is_refused(client: Client) -> None:
+    client.insert("turnout.migrations", [["999_later.sql"]], column_names=["name"])
+    try:
+        with pytest.raises(
+            OperationError, match=r"another version of Turnout \(999_later.sql\). Drop it or name another place"
+        ):
+            migrate(client)
+    finally:
+        client.command("ALTER TABLE turnout.migrations DELETE WHERE name = '999_later.sql' SETTINGS mutations_sync = 2")
+    assert migrate(client) == []
 
 
 def test_drift_shows_a_rollup_that_counted_twice_and_repair_mends_it(client: Client) -> None:

@@ -48,42 +48,24 @@ PARTITION BY toYYYYMM(accepted_at)
 ORDER BY (tenant, toStartOfHour(accepted_at), topic, partition, offset)
 SETTINGS non_replicated_deduplication_window = 10000;
 
--- What a sink is about to write (done = 0) and has written (done = 1). Arrays run in parallel: one range each.
-CREATE TABLE IF NOT EXISTS turnout.intents
+-- The journal of a sink: one row a flush, written before its rows. It names every partition ever read, so the last row alone
+-- says where to go on: `firsts` is where the flush began in a partition, `nexts` where it ended (equal: nothing there).
+-- A flush is known to be written when the next one begins, or by done = 1 of a sink that stopped in order.
+CREATE TABLE IF NOT EXISTS turnout.journal
 (
     sink       String,
-    number     UInt64,
     epoch      UInt32,
-    token      String,
+    number     UInt64,
+    done       UInt8,
+    version    UInt64 DEFAULT number * 2 + done,
     topics     Array(String),
     partitions Array(UInt32),
     firsts     Array(Int64),
-    lasts      Array(Int64),
-    done       UInt8,
+    nexts      Array(Int64),
     at         DateTime64(3, 'UTC') DEFAULT now64(3)
 )
-ENGINE = ReplacingMergeTree(done)
-ORDER BY (sink, number)
-TTL toDateTime(at) + INTERVAL 7 DAY;
-
--- Intents expire; how far each partition was written does not.
-CREATE TABLE IF NOT EXISTS turnout.positions
-(
-    sink        String,
-    epoch       UInt32,
-    topic       LowCardinality(String),
-    partition   UInt32,
-    next_offset SimpleAggregateFunction(max, Int64)
-)
-ENGINE = AggregatingMergeTree
-ORDER BY (sink, epoch, topic, partition);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS turnout.to_positions TO turnout.positions AS
-SELECT i.sink, i.epoch, r.1 AS topic, r.2 AS partition, max(r.3 + 1) AS next_offset
-FROM turnout.intents AS i
-ARRAY JOIN arrayZip(i.topics, i.partitions, i.lasts) AS r
-WHERE i.done = 1
-GROUP BY i.sink, i.epoch, topic, partition;
+ENGINE = ReplacingMergeTree(version)
+ORDER BY (sink, epoch);
 
 -- A new epoch begins when parts were found broken: Kafka is read again from its start under new tokens.
 CREATE TABLE IF NOT EXISTS turnout.epochs
@@ -96,3 +78,11 @@ CREATE TABLE IF NOT EXISTS turnout.epochs
 )
 ENGINE = ReplacingMergeTree(repaired)
 ORDER BY (sink, epoch);
+
+-- From when on the raw events are all there: months before were dropped (projections/clickhouse/retention.py).
+CREATE TABLE IF NOT EXISTS turnout.kept
+(
+    since DateTime('UTC')
+)
+ENGINE = ReplacingMergeTree
+ORDER BY since;

@@ -1,10 +1,3 @@
--- Targets, anomalies and alerts: more events of the few, and what users ask of them. Values are in the metric's own unit.
-CREATE MATERIALIZED VIEW IF NOT EXISTS turnout.to_notices_of_targets TO turnout.notices AS
-SELECT event, topic, partition, offset, logged_at, event_id, request_id, source_topic, source_partition, source_offset, subject, payload
-FROM turnout.log
-WHERE event IN ('SlaMeasured', 'SlaBreached', 'SlaRestored', 'AnomalyDetected', 'PartitionPaused', 'PartitionResumed',
-    'AlertRaised', 'AlertEscalated', 'AlertResolved', 'AlertDelivered', 'AlertSilenced');
-
 -- A target as it was judged last. A burn rate of 1 uses the error budget up in exactly one window.
 CREATE OR REPLACE VIEW turnout.sla AS
 SELECT JSONExtractString(value_json, 'metric') AS metric, JSONExtractString(value_json, 'scope') AS scope,

@@ -14,6 +14,7 @@ from aiokafka.errors import (
     IllegalGenerationError,
     MemberIdRequired,
     NoError,
+    NotCoordinatorForGroupError,
     RebalanceInProgressError,
     RequestTimedOutError,
     UnknownMemberIdError,
@@ -246,7 +247,8 @@ class KafkaMember:
                 self._name = ""
             elif error is MemberIdRequired:
                 self._name = joined.member_id
-            elif error is GroupLoadInProgressError:
+            elif error in (GroupLoadInProgressError, NotCoordinatorForGroupError):
+                # A broker that has just begun makes the topic of offsets first.
                 await asyncio.sleep(0.1)
             else:
                 assert error is NoError, error

@@ -65,13 +65,14 @@ def _judge(
         threshold for threshold in sorted({*budget.thresholds, EXHAUSTED})
         if (spent + reserved if threshold == EXHAUSTED else spent) * 100 >= threshold * limit
     ]  # fmt: skip
-    crossed = 0 if new else state.crossed
-    if not new and limit != state.limit:
-        crossed = 0
+    anew = new or limit != state.limit
+    crossed, exhausted = (0, False) if anew else (state.crossed, state.exhausted)
+    if anew and not new:
         named = BudgetState(budget.scope, budget.period, start)
         events.append(_limited(subject, named, limit, max(reached, default=0), spent, reserved, now, derived_from))
     for threshold in reached:
-        if threshold > crossed:
+        news = not exhausted if threshold == EXHAUSTED else threshold > crossed
+        if news:
             events.append(BudgetThresholdCrossed(
                 event_id=f"{derived_from}/BudgetThresholdCrossed/{subject}/{threshold}", occurred_at=now, worker="",
                 subject=subject, derived_from=derived_from, logged_at=now, scope=budget.scope, period=budget.period,
@@ -96,7 +97,7 @@ class BudgetFold:
     """kind `budget`: `scope/period` -> BudgetState. Spend and limit are those of the last judgement."""
 
     kind: str = "budget"
-    version: int = 1
+    version: int = 2
     reads: tuple[type[Event], ...] = JUDGEMENTS
 
     def initial(self) -> BudgetState:
@@ -123,11 +124,17 @@ class BudgetFold:
         if event.period_start < state.period_start:
             return state, ()
         same = event.period_start == state.period_start and event.limit_nano_usd == state.limit
-        if same and event.threshold <= state.crossed:
+        crossed, exhausted = (state.crossed, state.exhausted) if same else (0, False)
+        known = exhausted if event.threshold == EXHAUSTED else event.threshold <= crossed
+        if known:
             return state, ()
+        if event.threshold == EXHAUSTED:
+            exhausted = True
+        else:
+            crossed = event.threshold
         return BudgetState(
             event.scope, event.period, event.period_start, event.limit_nano_usd, event.spent_nano_usd,
-            event.reserved_nano_usd, event.threshold,
+            event.reserved_nano_usd, crossed, exhausted,
         ), ()  # fmt: skip
 
     def tick(self, state: BudgetState, subject: str, record: LogRecord, inforce: InForce) -> Stepped:

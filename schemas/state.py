@@ -186,9 +186,10 @@ class SpendState:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """What was judged of one budget. `crossed`: the highest threshold crossed in this period, percent.
+    """What was judged of one budget. `crossed`: the highest threshold that spent money crossed in this period, percent.
 
-    `limit`: nano-USD, -1 where the budget is no longer in force.
+    `exhausted`: whether spent and reserved together reached the limit, which may be before any threshold. `limit`:
+    nano-USD, -1 where the budget is no longer in force.
     """
 
     scope: str = ""
@@ -198,6 +199,7 @@ class BudgetState:
     spent: int = 0
     reserved: int = 0
     crossed: int = 0
+    exhausted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,13 +111,14 @@ def budget_rows(inforce: "InForce", view: "Known", now: int) -> Rows:
         judged = view.budgets.get(budget.subject, BudgetState())
         zone = inforce.zones.get(budget.scope.removeprefix("tenant:"), "") if budget.scope != "global" else ""
         current = judged.period_start >= period_start(budget.period, now, zone)
+        crossed = max(judged.crossed, 100 if judged.exhausted else 0)
         rows.append({
             "scope": budget.scope,
             "period": budget.period,
             "limit_usd": budget.limit_usd,
             "spent_usd": nano_to_usd(view.spend.spent(budget.scope, budget.period, now)),
             "reserved_usd": nano_to_usd(view.spend.reserved(budget.scope)),
-            "crossed": judged.crossed if current else 0,
+            "crossed": crossed if current else 0,
             "at_limit": budget.at_limit,
         })  # fmt: skip
     return rows

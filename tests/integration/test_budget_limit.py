@@ -103,7 +103,8 @@ async def test_the_limit_holds_but_for_what_was_in_flight(kafka: EmbeddedKafka, 
             answers = await bench.answers_of(set(ids))
 
             async def crossed() -> bool:
-                return 100 in {
+                # Reservations reach the limit before anything is spent; what is spent crosses the others after that.
+                return {50, 70, 85, 100} <= {
                     e.threshold for e in await bench.events("transitions") if isinstance(e, BudgetThresholdCrossed)
                 }
 

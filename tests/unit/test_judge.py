@@ -86,6 +86,21 @@ def test_only_the_whole_limit_looks_at_reservations() -> None:
     assert thresholds(judge.judge()) == [50]
     judge.charge(0.1, settle=False)
     assert thresholds(judge.judge()) == [100]
+    assert judge.judge() == []
+
+
+def test_money_that_is_spent_after_reservations_reached_the_limit_crosses_its_thresholds() -> None:
+    judge = Judge(Budget(scope="global", period="day", limit_usd=10))
+    for _ in range(10):
+        judge.charge(1, settle=False)
+    assert thresholds(judge.judge()) == [100]
+    judge.charge(5)
+    assert thresholds(judge.judge()) == [50]
+    judge.charge(4.6)
+    assert thresholds(judge.judge()) == [70, 85, 95]
+    judge.charge(1)
+    assert judge.judge() == []
+    assert (judge.judged["global/day"].crossed, judge.judged["global/day"].exhausted) == (95, True)
 
 
 def test_a_changed_limit_is_judged_anew() -> None:

@@ -59,11 +59,14 @@ class Writer:
         self._positions |= {place: end + 1 for place, (_, end) in ranges.items()}
         self._journal(self._last)
         if rows:
-            self._client.insert(
-                "turnout.log", list(zip(*rows, strict=True)), column_names=list(COLUMNS), column_type_names=self._types,
-                column_oriented=True,
+            context = self._client.create_insert_context(
+                "turnout.log", column_names=list(COLUMNS), column_type_names=self._types, column_oriented=True,
                 settings={**ONCE, "insert_deduplication_token": token_of(self._sink, self.epoch, ranges)},
             )  # fmt: skip
+            # One block, for a batch is known again by its token and its blocks: the driver would guess their number from a
+            # sample of the rows, which may come in another order then.
+            context.req_block_size = len(rows)
+            self._client.insert(data=list(zip(*rows, strict=True)), context=context)
 
     def finish(self) -> None:
         """Say that the last batch was written, so that the next sink need not read it again."""

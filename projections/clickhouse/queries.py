@@ -245,7 +245,7 @@ QUESTIONS: dict[str, Question] = {
                 SELECT source_key, nano_usd FROM turnout.charges_by_time FINAL
                 WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1)
             ) AS s
-            ANY LEFT JOIN (
+            INNER JOIN (
                 SELECT source_key, task FROM turnout.answers_by_time FINAL
                 WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1)
                     AND status NOT IN ('running', 'deduplicated')

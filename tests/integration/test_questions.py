@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import orjson
 import pytest
 from routing_worlds import NO_INPUTS
 from sql_site import running_site
-from sql_story import FIRST, NOW, TWICE, Log, of, snapshot, story
+from sql_story import FIRST, NOW, TWICE, Log, completed, of, snapshot, story
 
 from infra.cli.main import run_command
 from projections.clickhouse.migrate import migrate
@@ -18,8 +19,10 @@ from projections.clickhouse.queries import QUESTIONS
 from projections.clickhouse.writer import Writer
 from schemas.events import RouteDecided
 from schemas.events.requests import PlanStep
+from schemas.ids import Source
 from schemas.state import SlaState
 
+REFUSED = Source("llm.requests", 0, 9)
 SLA = SlaState(
     metric="success_rate", scope="global", window_s=900, status="missed", value=980_000, target=990_000,
     sample=100, burn=2_000, burn_short=500, measured_at=NOW,
@@ -36,6 +39,10 @@ def rich_story() -> Log:
             propensities=likely, excluded=(), cut=False, control_offset=1, seed=3, decision_us=40.0,
             **NO_INPUTS,
         ))  # fmt: skip
+    # Nothing was decided about it, and the charge of a request that still runs is not its.
+    log.add("decisions", replace(
+        completed(REFUSED, 4, "", 0), status="error", code="throttled", task="", strategy="", total_ms=1.0,
+    ))  # fmt: skip
     log.add("state", snapshot("sla", "success_rate/global/900", 4, SLA))
     slow = SlaState(
         metric="latency_p95_ms", scope="global", window_s=900, status="met", value=8_000_000, target=9_000_000
@@ -84,12 +91,14 @@ ANSWERS: dict[str, list[dict[str, Any]]] = {
         {"request_id": "r-2", "tenant": "acme", "task": "code", "status": "ok", "deployment": "d0", "attempts": 1,
          "total_ms": 24, "waited_ms": 1, "cost_usd": 0.000002011},
         {"request_id": "r-1", "deployment": "d2", "attempts": 2, "total_ms": 20, "cost_usd": 0.0000004},
+        {"request_id": "r-9", "status": "error", "code": "throttled", "total_ms": 1, "cost_usd": 0},
     ],
     "failures": [{"provider": "openai", "failure": "rate_limited", "failed": 1, "deployments": 1, "share": 1}],
     "cost_per_success": [
-        {"task": "code", "requests": 2, "answered": 2, "spent_usd": 0.000002411, "usd_per_answer": 0.000001206}
+        {"task": "code", "requests": 2, "answered": 2, "spent_usd": 0.000002411, "usd_per_answer": 0.000001206},
+        {"task": "", "requests": 1, "answered": 0, "spent_usd": 0, "usd_per_answer": None},
     ],
-    "queue_wait": [{"requests": 2, "p50_ms": 1, "p95_ms": 1, "worst_ms": 1}],
+    "queue_wait": [{"requests": 3, "p50_ms": 1, "p95_ms": 1, "worst_ms": 1}],
     "exploration": [
         {"strategy": "adaptive", "task": "code", "decided": 2, "drawn": 2, "explored": 1, "share": 0.5,
          "mean_propensity": 0.5},

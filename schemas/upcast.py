@@ -16,7 +16,15 @@ def _decided_without_inputs(record: Record) -> Record:
     }  # fmt: skip
 
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {("RouteDecided", 1): _decided_without_inputs}
+def _assigned_by_unknown(record: Record) -> Record:
+    """Version 1 did not say under which membership of the group."""
+    return record | {"member": "", "generation": -1}
+
+
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    ("RouteDecided", 1): _decided_without_inputs,
+    ("AssignmentStarted", 1): _assigned_by_unknown,
+}
 """(event, version it reads) -> the record in the next version."""
 
 

@@ -22,6 +22,9 @@ class Membership:
     generation: int
 
 
+UNKNOWN = Membership("", -1)
+
+
 def continues(before: Membership | None, now: Membership | None) -> bool:
     """Whether nobody else can have owned our partitions between two assignments: no generation passed without us."""
     return (

@@ -12,7 +12,7 @@ from agents.dedup import Claims
 from schemas.events import AssignmentStarted
 from schemas.ids import Source
 from streams.clock import BrokerClock
-from streams.lease import Lease, Membership, continues
+from streams.lease import UNKNOWN, Lease, Membership, continues
 from streams.producer import Producer
 from streams.reader import group_less, read_to_end
 from streams.topics import Topics
@@ -81,9 +81,10 @@ class RequestOwnership:
         await self._producer.flush(self.drain_s)
 
     async def _mark(self, tp: TP) -> int:
+        now, held = self._clock.now(), self.lease.membership or UNKNOWN
         event = AssignmentStarted(
-            event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{self._clock.now()}", occurred_at=self._clock.now(),
-            worker=self._worker, role="router", topic=tp.topic, partition=tp.partition,
+            event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{now}", occurred_at=now, worker=self._worker,
+            role="router", topic=tp.topic, partition=tp.partition, member=held.member, generation=held.generation,
         )  # fmt: skip
         future = await self._producer.emit(
             self._topics.name("decisions"), event, key=str(tp.partition), partition=tp.partition

@@ -25,7 +25,7 @@ from streams.clock import BrokerClock
 from streams.control import ControlLog
 from streams.eventlog import acknowledged
 from streams.judging import Judge
-from streams.lease import Lease, Membership, continues
+from streams.lease import UNKNOWN, Lease, Membership, continues
 from streams.owned import Delivered, Owned
 from streams.partitioner import partition_of
 from streams.producer import Producer
@@ -96,10 +96,10 @@ class Projector:
             self.owned.clear()
 
     async def _mark(self, tp: TP) -> int:
-        now = self._clock.now()
+        now, held = self._clock.now(), self.lease.membership or UNKNOWN
         marker = AssignmentStarted(
             event_id=f"{self._worker}/{tp.topic}-{tp.partition}/{now}", occurred_at=now, worker=self._worker,
-            role="projector", topic=tp.topic, partition=tp.partition,
+            role="projector", topic=tp.topic, partition=tp.partition, member=held.member, generation=held.generation,
         )  # fmt: skip
         future = await self._producer.emit(tp.topic, marker, key="", partition=tp.partition)
         return int((await future).offset)

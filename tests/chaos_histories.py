@@ -53,8 +53,11 @@ def cost_of(tokens_in: int, tokens_out: int) -> int:
     return PRICES["a"].of(tokens_in, 0, tokens_out)
 
 
-def marker(worker: str = "w1") -> Event:
-    return event(AssignmentStarted, worker=worker, role="router", topic="llm.requests", event_id=f"marker/{worker}")
+def marker(worker: str = "w1", member: str = "") -> Event:
+    return event(
+        AssignmentStarted, worker=worker, role="router", topic="llm.requests", event_id=f"marker/{worker}/{member}",
+        member=member,
+    )  # fmt: skip
 
 
 def attempt(number: int, *, run: int = 0, fails: bool = False, source: Source = SOURCE) -> list[Event]:

@@ -1,10 +1,10 @@
 """What the providers saw: no call was bought twice unless the log says why."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from infra.chaos.history import Breach, Call, History, attempt_id
+from infra.chaos.history import Breach, Call, History, Owner, attempt_id
 from schemas.events import AttemptFailed, AttemptStarted, CostReserved
 from schemas.ids import Source
 
@@ -47,27 +47,51 @@ def called_once(history: History) -> Iterator[Breach]:
 
 
 def bought_again_by_reason(history: History) -> Iterator[Breach]:
-    """A request is called for in two runs only where its partition changed hands between them."""
+    """A request is called for in two runs only where its partition changed hands between them.
+
+    A worker that its group expelled is another owner when it comes back: it cannot know who owned meanwhile, and drops
+    what it held.
+    """
     for source, runs in runs_of(history).items():
-        owners = dict(history.markers.get((source.topic, source.partition), []))
+        owners = _owners_of(history, source)
         for run in runs:
             if run not in owners:
                 yield Breach(
                     "bought_again_by_reason", str(source), f"run {run} is no AssignmentStarted of its partition"
                 )
-        ordered = sorted(runs)
-        if history.owners_stay and len(ordered) > 1:
-            yield Breach("bought_again_by_reason", str(source), f"ran in {ordered} and no owner was disturbed")
-        for earlier, later in pairwise(ordered):
-            between = {worker for run, worker in owners.items() if earlier <= run <= later}
+        if history.owners_stay and len(runs) > 1:
+            yield Breach("bought_again_by_reason", str(source), f"ran in {sorted(runs)} and no owner was disturbed")
+        for earlier, later in pairwise(sorted(runs)):
+            between = _between(owners, earlier, later)
             if len(between) == 1:
-                says = f"was bought in runs {earlier} and {later}, both of {between.pop()}, with no other owner between"
+                worker = between.pop().worker
+                says = f"was bought in runs {earlier} and {later}, both of {worker}, with no other owner between"
                 yield Breach("bought_again_by_reason", str(source), says)
 
 
 def bought_again(history: History) -> int:
     """Requests that were called for in more than one run: what a change of owner may cost."""
     return sum(len(runs) > 1 for runs in runs_of(history).values())
+
+
+def bought_again_after_expulsion(history: History) -> int:
+    """Those of them that no other worker had meanwhile: the group had expelled theirs."""
+    return sum(
+        any(
+            len({owner.worker for owner in _between(_owners_of(history, source), earlier, later)}) == 1
+            for earlier, later in pairwise(sorted(runs))
+        )
+        for source, runs in runs_of(history).items()
+    )
+
+
+def _owners_of(history: History, source: Source) -> dict[int, Owner]:
+    """Run -> owner, of the partition of a request."""
+    return dict(history.markers.get((source.topic, source.partition), []))
+
+
+def _between(owners: Mapping[int, Owner], earlier: int, later: int) -> set[Owner]:
+    return {owner for run, owner in owners.items() if earlier <= run <= later}
 
 
 def _parsed(name: str) -> tuple[Source, int, int]:

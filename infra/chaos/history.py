@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from projections.fold import LogRecord
 from schemas.events import AssignmentStarted, Event
@@ -111,6 +111,13 @@ class Sql:
     drift: tuple[str, ...] = ()
 
 
+class Owner(NamedTuple):
+    """Of a partition. `member`: its id in the consumer group; one whom the group expels comes back with another."""
+
+    worker: str
+    member: str
+
+
 @dataclass(frozen=True)
 class History:
     """`published`: sources that were acknowledged to the publisher. `events`: every event topic and control, in log order.
@@ -148,12 +155,13 @@ class History:
         return found
 
     @cached_property
-    def markers(self) -> dict[tuple[str, int], list[tuple[int, str]]]:
-        """Request partition -> (run, worker) of each of its owners, in order."""
-        found: dict[tuple[str, int], list[tuple[int, str]]] = defaultdict(list)
+    def markers(self) -> dict[tuple[str, int], list[tuple[int, Owner]]]:
+        """Request partition -> (run, owner) of each of its owners, in order."""
+        found: dict[tuple[str, int], list[tuple[int, Owner]]] = defaultdict(list)
         for record, event in self.of(AssignmentStarted):
             if event.role == "router":
-                found[event.topic, event.partition].append((record.offset, event.worker))
+                owner = Owner(event.worker, event.member)
+                found[event.topic, event.partition].append((record.offset, owner))
         return {place: sorted(owners) for place, owners in found.items()}
 
 

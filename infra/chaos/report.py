@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from infra.chaos.check import INVARIANTS
-from infra.chaos.check_calls import bought_again
+from infra.chaos.check_calls import bought_again, bought_again_after_expulsion
 from infra.chaos.check_money import sums
 from infra.chaos.history import Breach, History
 from schemas.events import AssignmentStarted, RequestCompleted
@@ -50,6 +50,7 @@ def document_of(
         "calls": len(history.calls),
         "calls_bought_twice": broken["called_once"] + broken["bought_again_by_reason"],
         "bought_again_by_a_new_owner": bought_again(history),
+        "bought_again_after_expulsion": bought_again_after_expulsion(history),
         "owners": sum(1 for _ in history.of(AssignmentStarted)),
         "money_nano_usd": asdict(sums(history)),
         "events": len(history.events),
@@ -93,7 +94,8 @@ def print_report(document: Document) -> None:
     typer.echo(f"answered twice {document['answered_twice']}")
     typer.echo(
         f"calls          {document['calls']}, bought twice {document['calls_bought_twice']}, "
-        f"requests run again by a new owner {document['bought_again_by_a_new_owner']}"
+        f"requests run again by a new owner {document['bought_again_by_a_new_owner']}, "
+        f"of them by a worker that its group had expelled {document['bought_again_after_expulsion']}"
     )
     typer.echo(
         f"money          certain costs ${nano_to_usd(money['certain']):.9f} = bill ${nano_to_usd(money['bill_certain']):.9f}; "

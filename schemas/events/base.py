@@ -34,11 +34,19 @@ class RequestEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssignmentStarted(Event):
-    """A worker became the owner of a partition. The offset of this record is the epoch (`run`) of that ownership."""
+    """A worker became the owner of a partition. The offset of this record is the epoch (`run`) of that ownership.
+
+    Since version 2, `member` and `generation` of the consumer group: another member id of the same worker says that the
+    group had expelled it. "" and -1 where the group had told neither yet.
+    """
+
+    VERSION: ClassVar[int] = 2
 
     role: str
     topic: str
     partition: int
+    member: str
+    generation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

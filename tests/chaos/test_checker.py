@@ -20,7 +20,7 @@ from chaos_histories import (
 )
 
 from infra.chaos.check import INVARIANTS, check
-from infra.chaos.check_calls import bought_again
+from infra.chaos.check_calls import bought_again, bought_again_after_expulsion
 from infra.chaos.check_money import sums
 from infra.chaos.history import Call, History, Request, Sql
 from schemas.events import AttemptStarted, AttemptSucceeded, CostIncurred, CostReserved, Event, RequestDeduplicated
@@ -38,14 +38,14 @@ def without(kind: type[Event], number: int | None = None) -> list[Event]:
     ]  # fmt: skip
 
 
-def two_runs(first: str, second: str) -> History:
-    """The worker of run 0 dies in its call; run 5 of `second` answers."""
+def two_runs(first: str, second: str, *, member: str = "") -> History:
+    """The worker of run 0 dies in its call; run 5 of `second` answers, under `member`."""
     died = [one for one in attempt(1) if isinstance(one, AttemptStarted | CostReserved)]
     expired = event(
         CostIncurred, number=1, deployment="a", certainty="estimated", nano_usd=99_000, event_id="x/expired"
     )
     filler = [event(RequestDeduplicated, first_source=SOURCE) for _ in range(4)]
-    events = [marker(first), *died, *filler, marker(second), *attempt(1, run=5), expired, completed(run=5)]
+    events = [marker(first), *died, *filler, marker(second, member), *attempt(1, run=5), expired, completed(run=5)]
     return history(events, calls=(call(1), call(1, run=5)))
 
 
@@ -181,9 +181,15 @@ def test_every_invariant_has_a_history_that_breaks_it() -> None:
 def test_a_call_may_be_bought_again_by_a_new_owner() -> None:
     found = two_runs("w1", "w2")
     assert check(found) == []
-    assert bought_again(found) == 1
+    assert (bought_again(found), bought_again_after_expulsion(found)) == (1, 0)
     money = sums(found)
     assert (money.estimated, money.bill_estimated) == (99_000, PRICES["a"].of(100, 0, 40))
+
+
+def test_a_worker_that_its_group_expelled_is_a_new_owner() -> None:
+    found = two_runs("w1", "w1", member="w1-again")
+    assert check(found) == []
+    assert (bought_again(found), bought_again_after_expulsion(found)) == (1, 1)
 
 
 def test_an_id_published_again_shares_the_answer() -> None:

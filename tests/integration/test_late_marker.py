@@ -26,7 +26,7 @@ async def test_a_partition_is_taken_again(kafka: EmbeddedKafka, prefix: str) -> 
             for partition in range(bench.topics.partitions):
                 marker = AssignmentStarted(
                     event_id=f"late-{partition}", occurred_at=1, worker="late", role="projector", topic=topic,
-                    partition=partition,
+                    partition=partition, member="late-1", generation=1,
                 )  # fmt: skip
                 record = await producer.send_and_wait(topic, Codec().encode(marker), partition=partition)
                 late[TP(topic, partition)] = record.offset

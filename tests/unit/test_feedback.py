@@ -53,7 +53,9 @@ def test_an_error_answer_takes_no_feedback() -> None:
 
 
 def test_the_owner_marks_its_partition() -> None:
-    marker = AssignmentStarted(event_id="e", occurred_at=1, worker="w", role="projector", topic="t", partition=0)
+    marker = AssignmentStarted(
+        event_id="e", occurred_at=1, worker="w", role="projector", topic="t", partition=0, member="m", generation=1
+    )
     assert read(Codec().encode(marker)) == marker
 
 

@@ -23,8 +23,10 @@ from aiokafka.errors import (
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
-from simulation.broker import Broker, Group, MemberGone, Reader
+from simulation.broker import Broker
+from simulation.coordinator import Group, MemberGone
 from simulation.producer import SimProducer
+from simulation.reader import Reader
 from simulation.virtual import Process, VirtualLoop
 
 from schemas.codec import Codec

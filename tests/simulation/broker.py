@@ -1,28 +1,16 @@
-"""A broker in virtual time: partitions with offsets and LogAppendTime, idempotent appends, consumer groups."""
+"""A broker in virtual time: partitions with offsets and LogAppendTime, idempotent appends, the groups it coordinates."""
 
 import asyncio
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from aiokafka import TopicPartition
-from simulation.virtual import Handle, VirtualLoop
+from simulation.coordinator import Group, MemberGone
+from simulation.virtual import Handle, VirtualLoop, refuse, resolve
 
 BASE_MS = 1_790_001_800_000
 """Start of the world in broker time: half past an hour, so that no budget period ends within a run."""
-
-
-FETCHED = 100
-"""Records of one partition in one fetch, at most."""
-
-
-class MemberGone(Exception):
-    """The coordinator does not know the member, or not in this generation."""
-
-
-class Rebalancing(Exception):
-    """A rebalance is under way."""
 
 
 class AckLost(Exception):
@@ -108,7 +96,7 @@ class Broker:
 
     def _caught_up(self, topic: str, partition: int) -> None:
         for waiter in self._waiting.pop((topic, partition), []):
-            _resolve(waiter, None)
+            resolve(waiter, None)
 
     def now_ms(self) -> int:
         return BASE_MS + self.skipped_ms + int(self.loop.time() * 1000)
@@ -140,7 +128,7 @@ class Broker:
             )  # fmt: skip
         if waiting := self._waiting.pop((topic, partition), None):
             for waiter in waiting:
-                self.loop.later(self.network.delay(), _resolve, waiter, None)
+                self.loop.later(self.network.delay(), resolve, waiter, None)
         return first
 
     def ask(self, done: asyncio.Future[Any], work: Any, *args: Any) -> None:
@@ -154,10 +142,10 @@ class Broker:
             return
         try:
             result = work(*args)
-        except (MemberGone, Rebalancing) as error:
-            loop.later(self.network.delay(), _refuse, done, error)
+        except MemberGone as error:
+            loop.later(self.network.delay(), refuse, done, error)
             return
-        loop.later(self.network.delay(), _resolve, done, result)
+        loop.later(self.network.delay(), resolve, done, result)
 
     async def call(self, work: Any, *args: Any) -> Any:
         """A round trip of its own."""
@@ -185,7 +173,7 @@ class Broker:
                 slow = self.network.slow_acks and self.rng.uniform(0, self.network.slow_acks)
                 loop.later(self.network.delay() + slow, _answer, done, given_up, known[sequence])
 
-        given_up = loop.later(timeout, _refuse, done, AckLost())
+        given_up = loop.later(timeout, refuse, done, AckLost())
         loop.later(self.network.delay(), work)
 
     def moved(self, waiter: asyncio.Future[None], places: Iterable[tuple[str, int]]) -> None:
@@ -193,232 +181,12 @@ class Broker:
         for place in places:
             self._waiting.setdefault(place, []).append(waiter)
 
-    def group(self, name: str, topics: tuple[str, ...], session_s: float, rebalance_s: float) -> "Group":
+    def group(self, name: str, topics: tuple[str, ...], session_s: float, rebalance_s: float) -> Group:
         if name not in self.groups:
             self.groups[name] = Group(self, name, topics, session_s, rebalance_s)
         return self.groups[name]
 
 
-class Reader:
-    """An aiokafka consumer without a group, as far as our code uses one."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.positions: dict[TopicPartition, int] = {}
-        self._paused: set[TopicPartition] = set()
-        self._client = self
-        self._idle = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def topics(self) -> set[str]:
-        return {topic for topic, _ in self.broker.logs}
-
-    async def _wait_on_metadata(self, topic: str) -> None:
-        return None
-
-    def partitions_for_topic(self, topic: str) -> set[int]:
-        return {partition for name, partition in self.broker.logs if name == topic}
-
-    def assign(self, partitions: Iterable[TopicPartition]) -> None:
-        self.positions = dict.fromkeys(partitions, 0)
-        self._paused, self._idle = set(), False
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self.positions[partition] = offset
-
-    async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
-        for partition in partitions:
-            self.positions[partition] = 0
-
-    def pause(self, partition: TopicPartition) -> None:
-        self._paused.add(partition)
-
-    async def position(self, partition: TopicPartition) -> int:
-        return self.positions[partition]
-
-    async def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        wanted = list(partitions)
-        found: dict[TopicPartition, int] = await self.broker.call(
-            lambda: {tp: len(self.broker.log(tp.topic, tp.partition)) for tp in wanted}
-        )
-        return found
-
-    async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(partitions, 0)
-
-    async def offsets_for_times(self, since: dict[TopicPartition, int]) -> dict[TopicPartition, Record | None]:
-        def work() -> dict[TopicPartition, Record | None]:
-            return {
-                tp: next(
-                    (r for r in self.broker.log(tp.topic, tp.partition) if r is not None and r.timestamp >= at), None
-                )
-                for tp, at in since.items()
-            }
-
-        found: dict[TopicPartition, Record | None] = await self.broker.call(work)
-        return found
-
-    async def getone(self, partition: TopicPartition) -> Record:
-        position = self.positions[partition]
-        record: Record = await self.broker.call(lambda: self.broker.log(partition.topic, partition.partition)[position])
-        self.positions[partition] = position + 1
-        return record
-
-    def wake(self) -> None:
-        """Answer a fetch that waits, if one does."""
-        if self._waiter is not None:
-            _resolve(self._waiter, None)
-
-    def _ready(self) -> dict[TopicPartition, list[Record]]:
-        batch = {}
-        lagging, now = self.broker.lagging, self.broker.loop.now
-        for tp, position in self.positions.items():
-            if tp in self._paused:
-                continue
-            log = self.broker.logs.get((tp.topic, tp.partition))
-            if log is None or position >= len(log):
-                continue
-            if lagging and lagging.get((tp.topic, tp.partition), 0.0) > now:
-                continue
-            found = [record for record in log[position : position + FETCHED] if record is not None]
-            if found or position + FETCHED < len(log):
-                batch[tp] = found
-            else:
-                # Holes alone at the end: a fetch moves over them without an answer.
-                self.positions[tp] = len(log)
-        return batch
-
-    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Record]]:
-        """What is there, of some partitions before others: a fetch of several is answered by several brokers."""
-        batch = self._ready()
-        if not batch:
-            waiter = self._waiter = self.broker.loop.create_future()
-            self.broker.moved(waiter, [(tp.topic, tp.partition) for tp in self.positions])
-            if not self._idle:
-                # Only the first empty answer has to come in time; later ones would only wake the reader for nothing.
-                self.broker.loop.later(timeout_ms / 1000, _resolve, waiter, None)
-            await waiter
-            batch = self._ready()
-            self._idle = self._idle or not batch
-        if len(batch) > 1:
-            places = list(batch)
-            self.broker.rng.shuffle(places)
-            batch = {tp: batch[tp] for tp in places}
-        for tp in batch:
-            end = len(self.broker.log(tp.topic, tp.partition))
-            self.positions[tp] = min(self.positions[tp] + FETCHED, end)
-        return batch
-
-
-@dataclass
-class Member:
-    seen_at: float
-    joining: asyncio.Future[int] | None = None
-
-
-@dataclass
-class Group:
-    """The coordinator's side of one consumer group, eager protocol."""
-
-    broker: Broker
-    name: str
-    topics: tuple[str, ...]
-    session_s: float
-    rebalance_s: float
-    members: dict[str, Member] = field(default_factory=dict)
-    generation: int = 0
-    committed: dict[tuple[str, int], int] = field(default_factory=dict)
-    assignment: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
-    deadline: float | None = None
-
-    def reset(self) -> None:
-        """The group was empty for so long that the broker forgot it; only its offsets were kept by luck."""
-        self.members.clear()
-        self.assignment.clear()
-        self.generation, self.deadline = 0, None
-
-    def _expire(self, name: str, member: Member) -> None:
-        """Drop a member that went silent. One timer a member: it is set anew from when it was last seen."""
-        loop = self.broker.loop
-        if self.members.get(name) is not member:
-            return
-        silent = loop.time() - member.seen_at
-        if member.joining is not None or silent < self.session_s or loop.time() < self.broker.paused_until:
-            loop.later(max(0.2, self.session_s - silent), self._expire, name, member)
-            return
-        del self.members[name]
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Begin a rebalance: it ends when every member joined again, or without the silent ones at its deadline."""
-        loop = self.broker.loop
-        if self.deadline is None:
-            self.deadline = loop.time() + self.rebalance_s
-            loop.later(self.rebalance_s, self._complete)
-        loop.later(0.05, self._complete)
-
-    def join(self, member: str, joined: asyncio.Future[int]) -> None:
-        known = self.members.get(member)
-        if known is None:
-            known = self.members[member] = Member(self.broker.loop.time(), joined)
-            self._expire(member, known)
-        known.seen_at, known.joining = self.broker.loop.time(), joined
-        self.prepare()
-
-    def _complete(self) -> None:
-        now = self.broker.loop.time()
-        if self.deadline is None:
-            return
-        if now < self.broker.paused_until:
-            self.broker.loop.later(self.broker.paused_until - now, self._complete)
-            return
-        waiting = [name for name, member in self.members.items() if member.joining is None]
-        if waiting and now < self.deadline:
-            return
-        for name in waiting:
-            del self.members[name]
-        if not self.members:
-            self.deadline = None
-            return
-        self.deadline = None
-        self.generation += 1
-        names = list(self.members)
-        self.broker.rng.shuffle(names)
-        places = [(topic, number) for topic in self.topics for number in range(self.broker.partitions)]
-        self.assignment = {name: places[index :: len(names)] for index, name in enumerate(names)}
-        for member in self.members.values():
-            member.seen_at = now
-            joined, member.joining = member.joining, None
-            assert joined is not None
-            self.broker.loop.later(self.broker.network.delay(), _resolve, joined, self.generation)
-
-    def heartbeat(self, member: str, generation: int) -> str:
-        known = self.members.get(member)
-        if known is None or generation != self.generation:
-            return "gone"
-        known.seen_at = self.broker.loop.time()
-        return "rebalancing" if self.deadline is not None else "ok"
-
-    def commit(self, member: str, generation: int, offsets: dict[tuple[str, int], int]) -> None:
-        if self.members.get(member) is None or generation != self.generation:
-            raise MemberGone
-        self.committed.update(offsets)
-
-    def leave(self, member: str) -> None:
-        if self.members.pop(member, None) is not None:
-            self.prepare()
-
-
-def _resolve(future: asyncio.Future[Any], value: Any) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
-def _refuse(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
 def _answer(future: asyncio.Future[Any], given_up: Handle, value: Any) -> None:
     given_up.cancel()
-    _resolve(future, value)
+    resolve(future, value)

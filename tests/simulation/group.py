@@ -11,7 +11,9 @@ from weakref import WeakSet
 from aiokafka import TopicPartition
 from faust.types import TP
 from intervaltree import IntervalTree
-from simulation.broker import Broker, Group, MemberGone, Reader, Record
+from simulation.broker import Broker, Record
+from simulation.coordinator import Group, MemberGone
+from simulation.reader import Reader
 from simulation.virtual import Process, VirtualLoop
 
 from streams.consumer import SafeConsumer

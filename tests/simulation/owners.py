@@ -5,7 +5,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from faust.types import TP
-from simulation.broker import Broker, Reader
+from simulation.broker import Broker
+from simulation.reader import Reader
 
 from schemas.ids import Source
 from streams.lease import Lease

@@ -152,3 +152,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         process.frozen = False
         parked, process.parked = process.parked, []
         self._ready.extend(parked)
+
+
+def resolve(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def refuse(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import TopicPartition
-from simulation.broker import Broker, Reader
+from simulation.broker import Broker
 from simulation.codec import ByReference
 from simulation.group import Membership_, SimConsumer
 from simulation.owners import SimLease, SimOwnership, SimProjector
 from simulation.producer import SimProducer
 from simulation.providers import Call, Providers
+from simulation.reader import Reader
 from simulation.virtual import Process, VirtualLoop
 
 from agents.attempts import Attempts

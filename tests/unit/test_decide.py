@@ -4,109 +4,28 @@ import struct
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
+from decide_world import (
+    BIG,
+    HALF_OPEN,
+    IMAGE,
+    LOCAL,
+    MINI_EU,
+    MINI_US,
+    NOW,
+    OPEN,
+    decided,
+    deployment,
+    health,
+    rejected,
+    request,
+    steps,
+    view,
+    why,
+)
 
-from agents.routing.decide import Decision, decide
 from agents.routing.estimates import ESTIMATE_FIELDS
-from agents.routing.learned import facts_of, value_of
-from agents.routing.task import task_of
-from agents.routing.view import RoutingView
-from projections import histogram
-from schemas.errors import RequestError
-from schemas.inforce import InForce
 from schemas.policy import Configuration
-from schemas.requests import ChatRequest, parse_request
-from schemas.state import CircuitState, HealthBucket, HealthState
-from schemas.units import MICROS_PER_S
-
-NOW = 1_790_000_000_000_000
-MINUTE = NOW // (60 * MICROS_PER_S)
-OPEN = CircuitState(status="open", open_until=NOW + 41 * MICROS_PER_S, last_failed_at=NOW - 1)
-HALF_OPEN = CircuitState(status="half_open")
-MODELS = [
-    {"id": "mini", "tier": "efficient", "context_window": 20_000, "capabilities": ["streaming", "tools"],
-     "price_usd_per_million": {"input": 0.1, "output": 0.4}, "quality": {"conversation": 0.6}},
-    {"id": "big", "tier": "flagship", "context_window": 200_000,
-     "capabilities": ["streaming", "tools", "vision", "json_schema"],
-     "price_usd_per_million": {"input": 2, "output": 8}, "quality": {"conversation": 0.9}},
-    {"id": "llama-3", "tier": "efficient", "context_window": 8_000, "quality": {"conversation": 0.4},
-     "refuses": ["sampling", "forced_tool"]},
-]  # fmt: skip
-
-
-# As long as an image of 675 KB; its length must not count as text.
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 900_000}}
-
-
-class Spend:
-    """Spend by scope, the same in every period."""
-
-    def __init__(self, spent: dict[str, int] | None = None, reserved: dict[str, int] | None = None) -> None:
-        self._spent, self._reserved = spent or {}, reserved or {}
-
-    def spent(self, scope: str, period: str, now: int) -> int:
-        return self._spent.get(scope, 0)
-
-    def reserved(self, scope: str) -> int:
-        return self._reserved.get(scope, 0)
-
-
-def deployment(name: str, model: str = "mini", **fields: Any) -> dict[str, Any]:
-    return {"id": name, "provider": "openai", "model": model, "base_url": "http://127.0.0.1:1", **fields}
-
-
-MINI_EU = deployment("mini-eu", region="eu", api_key="env:A")
-MINI_US = deployment("mini-us", region="us", api_key="env:A")
-BIG = deployment("big", "big", provider="anthropic", region="eu", fallback_tier="secondary")
-LOCAL = deployment("own", "llama-3", provider="openai_compatible", fallback_tier="local")
-ALL = [MINI_EU, MINI_US, BIG, LOCAL]
-
-
-def view(
-    *deployments: dict[str, Any], routing: dict[str, Any] | None = None, switched_off: frozenset[str] = frozenset(),
-    strategies: dict[str, str] | None = None, **tables: Any,
-) -> RoutingView:  # fmt: skip
-    policy = {"strategy": "cost", "balancer": "round_robin", "cost_strategy": "minimize"} | (routing or {})
-    document = {"catalog": {"models": MODELS, "deployments": list(deployments or ALL)}, "routing": policy}
-    document |= {name: tables.pop(name) for name in ("budgets", "tenants", "circuit") if name in tables}
-    configuration = Configuration.model_validate(document)
-    inforce = InForce(
-        offset=7, configuration=configuration, budgets=configuration.budgets, switched_off=switched_off,
-        strategies=strategies or {},
-    )  # fmt: skip
-    empty: dict[str, Any] = {name: {} for name in ("circuits", "health", "in_flight", "cooling", "out_of_service")}
-    return RoutingView(**{"inforce": inforce, "spend": Spend(), "turn": 0, **empty, **tables})
-
-
-def request(content: Any = "hello", routing: dict[str, Any] | None = None, **body: Any) -> ChatRequest:
-    document = {"messages": [{"role": "user", "content": content}], "routing": routing or {}, **body}
-    return parse_request(orjson.dumps(document), max_bytes=10_000_000)
-
-
-def decided(view: RoutingView, asked: ChatRequest | None = None, seconds: float = 30) -> Decision:
-    deadline_at = NOW + int(seconds * MICROS_PER_S)
-    return decide(asked or request(), "acme", view, now=NOW, deadline_at=deadline_at, seed=1)
-
-
-def rejected(view: RoutingView, asked: ChatRequest | None = None, seconds: float = 30) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        decided(view, asked, seconds)
-    return caught.value
-
-
-def steps(decision: Decision) -> list[str]:
-    return [step.deployment for step in decision.plan]
-
-
-def why(decision: Decision) -> dict[int, str]:
-    return {exclusion.index: exclusion.reason for exclusion in decision.excluded}
-
-
-def health(succeeded: int = 0, failed: int = 0, ms: float = 100.0, **fields: Any) -> HealthState:
-    counts = {histogram.bucket(ms): succeeded} if succeeded else {}
-    bucket = HealthBucket(MINUTE, succeeded, failed, latency=counts, tokens_out=succeeded * 300, **fields)
-    return HealthState((bucket,))
 
 
 class TestPlan:
@@ -340,141 +259,3 @@ class TestRelaxation:
     @pytest.mark.parametrize("routing", [{"deny": ["openai/*"]}, {"max_cost_usd": 0}])
     def test_never_gives_up_a_constraint(self, routing: dict[str, Any]) -> None:
         rejected(view(MINI_EU), request(routing=routing))
-
-
-class TestBudget:
-    BUDGET = {"scope": "tenant:acme", "period": "day", "limit_usd": 1}
-
-    def test_reject(self) -> None:
-        spend = Spend({"tenant:acme": 900_000_000}, {"tenant:acme": 100_000_000})
-        error = rejected(view(budgets=[self.BUDGET], spend=spend))
-        day_end = (NOW // (86_400 * MICROS_PER_S) + 1) * 86_400 * MICROS_PER_S
-        assert (error.code, error.retry_after_ms) == ("budget_exhausted", (day_end - NOW) // 1_000)
-        assert "tenant:acme of 1 USD a day" in error.message
-
-    def test_local_only(self) -> None:
-        spend = Spend({"tenant:acme": 10**9})
-        decision = decided(view(budgets=[self.BUDGET | {"at_limit": "local_only"}], spend=spend))
-        assert steps(decision) == ["own"]
-        assert any(reason.startswith("only local deployments until") for reason in decision.reasons)
-
-    @pytest.mark.parametrize(("scope", "left"), [("provider:openai", ["big", "own"]), ("deployment:big", None)])
-    def test_of_a_target_closes_that_target(self, scope: str, left: list[str] | None) -> None:
-        budget = {"scope": scope, "period": "hour", "limit_usd": 1}
-        decision = decided(view(budgets=[budget], spend=Spend({scope: 10**9})))
-        assert steps(decision) == (left or ["mini-eu", "mini-us", "own"])
-        assert set(why(decision).values()) == {"budget"}
-
-    def test_of_another_tenant_binds_nobody_else(self) -> None:
-        budget = self.BUDGET | {"scope": "tenant:other"}
-        assert decided(view(budgets=[budget], spend=Spend({"tenant:other": 10**9}))).plan
-
-
-class TestChoice:
-    def test_request_over_tenant_over_default(self) -> None:
-        tenants = [{"id": "acme", "strategy": "quality"}]
-        assert decided(view()).strategy == "cost"
-        assert decided(view(strategies={"": "reliability"})).strategy == "reliability"
-        assert decided(view(tenants=tenants, strategies={"": "reliability"})).strategy == "quality"
-        assert decided(view(tenants=tenants, strategies={"acme": "speed"})).strategy == "speed"
-        assert decided(view(tenants=tenants), request(routing={"strategy": "speed"})).strategy == "speed"
-
-    def test_a_policy_of_a_task_wins_over_the_default_alone(self) -> None:
-        by_task = {"conversation": {"strategy": "quality", "balancer": "token_aware"}, "math": {"strategy": "speed"}}
-        decision = decided(view(routing={"by_task": by_task}))
-        assert (decision.strategy, decision.balancer) == ("quality", "token_aware")
-        assert "strategy quality: the policy of task conversation" in decision.reasons
-        assert "balancer token_aware: the policy of task conversation" in decision.reasons
-        math = decided(view(routing={"by_task": by_task}), request(routing={"task": "math"}))
-        assert (math.strategy, math.balancer) == ("speed", "round_robin")
-        tenants = [{"id": "acme", "strategy": "reliability"}]
-        assert decided(view(routing={"by_task": by_task}, tenants=tenants)).strategy == "reliability"
-
-    def test_weights_of_a_policy_rank_as_those_of_a_request_do(self) -> None:
-        peers, heavy = (MINI_EU, BIG | {"fallback_tier": "primary"}), {"quality": 0.9, "cost": 0.1}
-        asked = request(routing={"strategy": "weighted"})
-        named = decided(view(*peers), request(routing={"strategy": "weighted", "weights": heavy}))
-        policy = decided(view(*peers, tenants=[{"id": "acme", "weights": heavy}]), asked)
-        assert steps(decided(view(*peers), asked))[0] == "mini-eu"
-        assert steps(named)[0] == steps(policy)[0] == "big"
-        assert policy.estimates == decided(view(*peers, routing={"weights": heavy}), asked).estimates
-        assert "weights quality 0.90, cost 0.10: the tenant's policy" in policy.reasons
-        assert not any("weights" in reason for reason in named.reasons)
-
-    def test_budget_aware_does_not_say_what_other_weights_replaced(self) -> None:
-        tenants = [{"id": "acme", "strategy": "weighted", "cost_strategy": "budget_aware"}]
-        assert any(reason.startswith("budget_aware") for reason in decided(view(tenants=tenants)).reasons)
-        tenants[0]["weights"] = {"speed": 1}  # type: ignore[assignment]
-        assert not any(reason.startswith("budget_aware") for reason in decided(view(tenants=tenants)).reasons)
-
-    def test_the_least_quality_of_a_task_filters_as_the_requests_does(self) -> None:
-        by_task = {"conversation": {"min_quality": 0.7}}
-        policy = decided(view(routing={"by_task": by_task}))
-        assert (steps(policy), policy.excluded) == (
-            steps(decided(view(), request(routing={"min_quality": 0.7}))),
-            decided(view(), request(routing={"min_quality": 0.7})).excluded,
-        )
-        assert steps(policy) == ["big"]
-        assert "min_quality 0.70: the policy of task conversation" in policy.reasons
-        assert steps(decided(view(routing={"by_task": by_task}), request(model="mini")))[0] == "mini-eu"
-        assert steps(decided(view(routing={"by_task": by_task}), request(routing={"min_quality": 0.5})))[0] == "mini-eu"
-
-    @pytest.mark.parametrize(
-        ("strategy", "first"), [("cost", "mini-eu"), ("quality", "big"), ("speed", "big"), ("reliability", "big")]
-    )
-    def test_strategies(self, strategy: str, first: str) -> None:
-        known = {"mini-eu": health(succeeded=90, failed=10, ms=8_000), "big": health(succeeded=200, ms=900)}
-        tables = view(MINI_EU, BIG | {"fallback_tier": "primary"}, health=known)
-        decision = decided(tables, request(routing={"strategy": strategy}))
-        assert steps(decision)[0] == first
-        assert 0.5 < decision.confidence <= 1
-
-    def test_a_tie_in_cost_goes_to_quality(self) -> None:
-        tables = view(LOCAL | {"id": "a", "fallback_tier": "primary"}, MINI_EU | {"id": "b"})
-        models = [m | {"price_usd_per_million": {"input": 1, "output": 1}} for m in MODELS]
-        document = tables.inforce.configuration.model_dump(mode="json")
-        document["catalog"]["models"] = models
-        inforce = replace(tables.inforce, configuration=Configuration.model_validate(document))
-        assert steps(decided(replace(tables, inforce=inforce)))[0] == "b"
-
-    def test_least_connections(self) -> None:
-        tables = view(routing={"balancer": "least_connections"}, in_flight={"mini-eu": 3, "mini-us": 2})
-        assert steps(decided(tables))[0] == "mini-us"
-
-    def test_a_name_without_a_function_is_not_replaced_in_silence(self) -> None:
-        routing = {"strategy": "adaptive", "balancer": "token_aware", "cost_strategy": "predictive"}
-        decision = decided(view(routing=routing))
-        reasons = " ".join(decision.reasons)
-        for name, used in (("strategy adaptive", decision.strategy), ("balancer token_aware", decision.balancer)):
-            assert used in name or f"{name} is not available here: {used} used" in reasons
-
-
-class TestTask:
-    @pytest.mark.parametrize(
-        ("asked", "task"),
-        [
-            (request(), "conversation"),
-            (request(tools=[{"type": "function"}]), "function_calling"),
-            (request([{"type": "image_url", "image_url": {"url": "https://e.org/a.png"}}]), "multimodal"),
-            (request("mend this:\n```py\nx = \n```"), "code"),
-            (request([{"type": "text", "text": "```"}]), "code"),
-            (request(response_format={"type": "json_schema"}), "analysis"),
-            (request(routing={"task": "math"}), "math"),
-        ],
-    )
-    def test_from_structure(self, asked: ChatRequest, task: str) -> None:
-        assert task_of(asked) == task
-
-
-class TestLearned:
-    @pytest.mark.parametrize("ms", [0.001, 0.5, 1.0, 37.0, 1_000.0, 1e6])
-    def test_reads_histograms_as_they_are_written(self, ms: float) -> None:
-        assert value_of(histogram.bucket(ms)) == histogram.value_of(histogram.bucket(ms)) == pytest.approx(ms, rel=0.04)
-
-    def test_a_429_is_no_failure_and_old_news_fades(self) -> None:
-        unknown = facts_of(None, MINUTE).success
-        assert facts_of(health(failed=5, rate_limited=5), MINUTE).success == unknown
-        fresh = facts_of(health(failed=5), MINUTE).success
-        faded = facts_of(health(failed=5), MINUTE + 10).success
-        gone = facts_of(health(failed=5), MINUTE + 16).success
-        assert fresh < faded < gone == unknown

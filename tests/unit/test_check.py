@@ -1,0 +1,105 @@
+"""`turnout check`: what a file gets wrong, in one line each."""
+
+from pathlib import Path
+
+import pytest
+from cli_run import run
+
+FIVE_MISTAKES = """\
+kafka:
+  partitons: 8
+  event_retention_days: 20
+catalog:
+  models:
+    - {id: small, tier: middling}
+  deployments:
+    - id: one
+      provider: openai
+      model: small
+      base_url: https://example.invalid
+      api_key: env:TURNOUT_TEST_NO_SUCH_KEY
+budgets:
+  - {scope: "tenant:acme", period: month, limit_usd: 5}
+circuit:
+  failure_threshold: 0
+"""
+
+
+def test_check_names_five_mistakes_with_their_lines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(FIVE_MISTAKES)
+    status, out, err = run(capsys, "check", "--config", str(file))
+    assert (status, out) == (2, "")
+    for line, words_there in (
+        (2, "partitons"), (3, "event_retention_days is 20"), (6, "catalog.models.0.tier"),
+        (12, "env:TURNOUT_TEST_NO_SUCH_KEY"), (16, "circuit.failure_threshold"),
+    ):  # fmt: skip
+        assert any(said.startswith(f"{file}:{line}: ") and words_there in said for said in err.splitlines()), err
+    assert len(err.splitlines()) == 5
+
+
+def test_check_names_each_credential_that_is_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k-1\n")
+    file = tmp_path / "turnout.yaml"
+    file.write_text(
+        "catalog:\n  models: [{id: small}]\n  deployments:\n"
+        "    - id: one\n      provider: openai\n      model: small\n      base_url: 'http://127.0.0.1:1'\n"
+        f"      api_key:\n        - 'file:{tmp_path}/key'\n        - env:TURNOUT_TEST_NO_SUCH_KEY\n"
+    )
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 2
+    assert err.startswith(f"{file}:10: ")
+    assert "env:TURNOUT_TEST_NO_SUCH_KEY" in err
+    assert len(err.splitlines()) == 1
+    for wrong in ("[]", "[env:A, env:A]", "[env:A, sk-1]", "[env:A, '']"):
+        text = file.read_text().partition("      api_key:")[0] + f"      api_key: {wrong}\n"
+        (tmp_path / "wrong.yaml").write_text(text)
+        status, _, err = run(capsys, "check", "--config", str(tmp_path / "wrong.yaml"))
+        assert status == 2
+        assert "api_key" in err
+        assert "sk-1" not in err
+
+
+def test_check_says_what_is_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k-1\n")
+    file = tmp_path / "turnout.yaml"
+    file.write_text(
+        "catalog:\n  models: [{id: small}]\n  deployments:\n"
+        f"    - {{id: one, provider: openai, model: small, base_url: 'http://127.0.0.1:1', api_key: 'file:{key}'}}\n"
+    )
+    status, out, err = run(capsys, "check", "--config", str(file))
+    assert (status, err) == (0, "")
+    assert out.startswith(f"ok: {file}: 1 model, 1 deployment, 0 budgets")
+    key.write_text("")
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 2
+    assert "is empty" in err
+    assert f"{file}:4: " in err
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "part"),
+    [
+        ("budgets:\n  - {scope: global, limit_usd: 1}\n  - {scope: global, limit_usd: 2}\n", 3, "earlier one"),
+        ("budgets:\n  - {scope: 'deployment:none', limit_usd: 1}\n", 2, "deployment none"),
+        ("tenants:\n  - {id: a, topic: x}\n  - {id: b, topic: x}\n", 3, "tenants.1.topic"),
+        ("worker:\n  drain_s: 70\n", 2, "drain_s"),
+        ("kafka: [\n", 2, "YAML"),
+    ],
+)
+def test_check_sees_what_no_single_key_shows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, line: int, part: str
+) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(text)
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 2
+    assert err.startswith(f"{file}:{line}: ")
+    assert part in err
+
+
+def test_check_of_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "check", "--config", "/no/such/file")
+    assert (status, out) == (2, "")
+    assert err.startswith("/no/such/file cannot be read")

@@ -34,6 +34,15 @@ def catalog(base_url: str, names: Mapping[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def two_models(base_url: str) -> dict[str, Any]:
+    """a and b serve sim-mini, c in a lower tier serves sim-big at ten times the price."""
+    document = catalog(base_url, {"a": "primary", "b": "primary", "c": "secondary"})
+    big = document["models"][0] | {"id": "sim-big", "price_usd_per_million": {"input": 2.5, "output": 20.0}}
+    document["models"].append(big)
+    document["deployments"][2]["model"] = "sim-big"
+    return document
+
+
 def settings_for(servers: str, prefix: str, catalog: dict[str, Any], **sections: Any) -> Settings:
     """Settings of a small installation: two partitions, short session, fast ticks."""
     document: dict[str, Any] = {

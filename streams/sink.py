@@ -31,7 +31,7 @@ from streams.topics import EVENT_KINDS, Topics
 log = structlog.get_logger()
 Range = tuple[int, int]
 SINK_KINDS = (*EVENT_KINDS, "state", "control", "feedback", "dead-letters")
-FLUSH_ROWS = 25_000
+FLUSH_ROWS = 5_000
 MAX_ROWS = 50_000
 FLUSH_S = 1.0
 # An insert costs nearly the same for ten rows as for a thousand (70 to 150 ms of processor time on a slow machine, for it

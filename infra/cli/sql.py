@@ -77,7 +77,10 @@ def sql(
     # The statement's own FORMAT wins.
     if output is None and answer.headers.get("X-ClickHouse-Format", TABLE_FORMAT) == TABLE_FORMAT and answer.content:
         document = answer.json()
-        print_table([column["name"] for column in document["meta"]], document["data"])
+        if document["data"]:
+            print_table([column["name"] for column in document["meta"]], document["data"])
+        else:
+            typer.echo("(no rows)")
         return
     sys.stdout.flush()
     sys.stdout.buffer.write(answer.content)

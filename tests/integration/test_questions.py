@@ -126,6 +126,16 @@ def test_every_question_has_its_answer(capfdbinary: pytest.CaptureFixture[bytes]
         assert {key: number(row[key]) for key in wanted} == wanted
 
 
+def test_a_table_without_rows_says_so(capfdbinary: pytest.CaptureFixture[bytes], config: Path) -> None:
+    found = []
+    for condition in ("0", "1"):
+        status = run_command(["sql", f"SELECT 7 AS seven WHERE {condition}", "--config", str(config)])
+        found.append((status, capfdbinary.readouterr().out.split()))
+    (empty, full) = found
+    assert empty == (0, [b"(no", b"rows)"])
+    assert full[0] == 0 and full[1][0] == b"seven" and full[1][-1] == b"7"
+
+
 def number(value: Any) -> Any:
     """64-bit integers and decimals may come as text, so that JavaScript keeps them."""
     with contextlib.suppress(TypeError, ValueError):

@@ -208,14 +208,13 @@ def asked(site: Site, name: str, rows: int, rounds: int) -> dict[str, Any]:
             )
         held = int(engine.execute("SELECT count() FROM turnout.log"))
         disk = int(engine.execute("SELECT sum(bytes_on_disk) FROM system.parts WHERE database = 'turnout' AND active"))
-    with site.running(name):
+    with site.running(name) as child:
         stop = threading.Event()
         live = threading.Thread(target=lambda: asyncio.run(site.write(name, 10**6, LIVE_PER_S, 11, stop, first=10**6)))
         live.start()
         try:
             # Not before it copies: a sink that starts proves its rollups against the whole log first.
-            while site.rows() <= held:
-                time.sleep(0.1)
+            wait_until(lambda: site.rows() > held, child, timeout_s=300, what="The sink")
             figures = {question: _p95_ms(site, question, rounds) for question in QUESTIONS}
         finally:
             stop.set()

@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -110,7 +110,7 @@ class Field:
         for role, count in (("router", self.workers), ("projector", self.projectors), ("sink", 1)):
             for _ in range(count):
                 self.add(role)
-        self.wait(lambda: all(self.ready(name) for name in self.wanted), "The processes")
+        self.wait()
 
     def _run(self, name: str, command: list[str], **environment: str) -> None:
         own = SECRET_ENVIRONMENT | {"APP_DATADIR": str(self.folder / "faust")} | environment
@@ -183,13 +183,16 @@ class Field:
         except (urllib.error.URLError, OSError, ValueError):
             return False
 
-    def wait(self, ready: Callable[[], bool], what: str, timeout_s: float = READY_S) -> None:
-        """Wait, and start again what dies. Raises OperationError when the time is up."""
+    def wait(self, timeout_s: float = READY_S) -> None:
+        """Wait until every process is ready, and start again what dies. Raises OperationError when the time is up."""
         deadline, pause = time.monotonic() + timeout_s, threading.Event()
-        while not ready():
+        while missing := [name for name in self.wanted if not self.ready(name)]:
             self.revive()
             if time.monotonic() > deadline:
-                raise OperationError(f"{what} were not ready within {timeout_s:.0f} s; see {self.folder / 'logs'}.")
+                raise OperationError(
+                    f"{', '.join(missing)} not ready within {timeout_s:.0f} s; see {self.folder / 'logs'}, "
+                    "which --keep DIR preserves."
+                )
             pause.wait(CHECK_S)
 
     def revive(self) -> None:
@@ -256,7 +259,7 @@ class Field:
         for role in ROLES:
             if not self.living(role):
                 self.add(role)
-        self.wait(lambda: all(self.ready(name) for name in self.wanted), "The processes")
+        self.wait()
 
     def stop(self) -> None:
         """End everything."""

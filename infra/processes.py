@@ -42,28 +42,39 @@ def log_to(level: int, *, json: bool) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def run_until_signal(main: Callable[[asyncio.Event], Awaitable[None]], *, grace_s: float) -> None:
-    """Run `main` on uvloop; SIGTERM and SIGINT set the event it is given. Its exception is the caller's.
+class Ending(asyncio.Event):
+    """The process is to end: from `set` on it has `grace_s` seconds, then it ends with status 1, whatever it waits for.
 
-    A process that has not ended `grace_s` after its signal ends with status 1: without a broker, its clients would wait
-    for ever to say goodbye. Nothing is lost by that, as nothing is by kill -9.
+    Without a broker its clients would wait for ever to say goodbye. Nothing is lost by that, as nothing is by kill -9.
     """
 
-    def stopping(stop: asyncio.Event) -> None:
-        stop.set()
-        watchdog = threading.Timer(grace_s, os._exit, [1])
-        watchdog.daemon = True
-        watchdog.start()
+    def __init__(self, grace_s: float) -> None:
+        super().__init__()
+        self._grace_s = grace_s
+
+    def set(self) -> None:
+        if not self.is_set():
+            watchdog = threading.Timer(self._grace_s, os._exit, [1])
+            watchdog.daemon = True
+            watchdog.start()
+        super().set()
+
+
+def run_until_signal(main: Callable[[Ending], Awaitable[None]], *, grace_s: float) -> None:
+    """Run `main` on uvloop; SIGTERM and SIGINT set the event it is given, and so must `main` when it fails.
+
+    Its exception is the caller's. `grace_s`: see Ending.
+    """
 
     async def run() -> None:
         # What is imported lives for ever; looking at it again and again cost a worker 2 % of its time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 50, 50)
-        stop = asyncio.Event()
+        ending = Ending(grace_s)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping, stop)
-        await main(stop)
+            loop.add_signal_handler(number, ending.set)
+        await main(ending)
 
     uvloop.run(run())

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer.sender import Sender
 from aiokafka.structs import RecordMetadata
 
+import streams.connections  # noqa: F401 - every client from here on uses them
 from schemas.codec import Codec
 from schemas.errors import LeaseLost
 from schemas.events import Event

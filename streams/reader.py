@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+import streams.connections  # noqa: F401 - every client from here on uses them
 from schemas.errors import OperationError
 from streams.fetching import pace
 
@@ -41,7 +42,7 @@ async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPar
 
 async def read_to_end(
     consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], starts: dict[TopicPartition, int] | None = None
-) -> AsyncIterator[ConsumerRecord]:
+) -> AsyncGenerator[ConsumerRecord, None]:
     """Every record from `starts` (the beginning by default) to the end as it was at the call."""
     assigned = list(partitions)
     consumer.assign(assigned)

@@ -297,12 +297,13 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 @contextlib.asynccontextmanager
 async def running_worker(
-    settings: Settings, roles: tuple[Role, ...] = ("router", "projector")
+    settings: Settings, roles: tuple[Role, ...] = ("router", "projector"), ending: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Worker]:
-    """A started worker that is stopped at the end."""
+    """A started worker that is stopped at the end. `ending`: called before it is stopped, whatever the reason."""
     worker = Worker(settings, roles)
     try:
         await worker.start()
         yield worker
     finally:
+        ending()
         await worker.stop()

@@ -26,12 +26,12 @@ def sink(
     With sql.url `chdb:PATH` it also serves SQL over HTTP at sql.port.
     Example: turnout sink --config turnout.yaml
     """
-    from infra.processes import STOP_S, log_to, run_until_signal
+    from infra.processes import STOP_S, Ending, log_to, run_until_signal
 
     log_to(logging.INFO if verbose else logging.WARNING, json=True)
     settings = load_settings(settings_file(config))
 
-    async def main(stop: asyncio.Event) -> None:
+    async def main(ending: Ending) -> None:
         async with contextlib.AsyncExitStack() as stack:
             client, engine = stack.enter_context(_warehouse(settings))
             if engine is not None:
@@ -40,7 +40,9 @@ def sink(
 
                 users = accounts_of(settings.sql.users)
                 await stack.enter_async_context(await start_door(engine, port=settings.sql.port, users=users))
-            await _copy(settings, client, stop)
+            # Last in, first out: whatever ended it, the rest is closed in bounded time.
+            stack.callback(ending.set)
+            await _copy(settings, client, ending)
 
     run_until_signal(main, grace_s=settings.worker.drain_s + STOP_S)
 

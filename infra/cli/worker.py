@@ -1,6 +1,5 @@
 """`turnout worker`: the router and the projector, until a signal."""
 
-import asyncio
 import logging
 from typing import Annotated, Literal
 
@@ -21,18 +20,17 @@ def worker(
 
     Example: turnout worker --config turnout.yaml --only router
     """
-    from infra.processes import STOP_S, log_to, run_until_signal
+    from infra.processes import STOP_S, Ending, log_to, run_until_signal
     from streams.worker import Role, running_worker
 
     log_to(logging.INFO if verbose else logging.WARNING, json=True)
     settings = load_settings(settings_file(config))
     roles: tuple[Role, ...] = (only,) if only else ("router", "projector")
 
-    async def main(stop: asyncio.Event) -> None:
-        async with running_worker(settings, roles) as running:
-            stopped: asyncio.Future[bool] = asyncio.ensure_future(stop.wait())
-            running.failed.add_done_callback(lambda _: stop.set())
-            await stopped
+    async def main(ending: Ending) -> None:
+        async with running_worker(settings, roles, ending.set) as running:
+            running.failed.add_done_callback(lambda _: ending.set())
+            await ending.wait()
             if running.failed.done():
                 running.failed.result()
 

@@ -92,9 +92,6 @@ async def a_reader_seeks_pauses_and_knows_its_position(side: Side) -> None:
         got += [record.offset for record in batch.get(first, [])]
     assert got == [2, 3]
     assert await reader.position(first) == 4
-    reader.seek(first, 1)
-    assert (await reader.getone(first)).offset == 1
-    assert await reader.position(first) == 2
 
 
 async def a_waiting_fetch_ends_empty_or_with_the_next_record(side: Side) -> None:

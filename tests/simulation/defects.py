@@ -5,7 +5,7 @@ The first seed known to find each, and the promise that is its own:
 no-lease                 16    lease
 commit-before-answer     2     lost
 answer-before-costs      0     order
-generation-for-epoch     770   state
+generation-for-epoch     984   state
 no-recall                1     twice
 commit-past-in-flight    3     lost
 cursor-before-snapshots  70    reserved
@@ -174,7 +174,7 @@ FOUND_BY: dict[str, tuple[int, str]] = {
     "no-lease": (16, "lease"),
     "commit-before-answer": (2, "lost"),
     "answer-before-costs": (0, "order"),
-    "generation-for-epoch": (770, "state"),
+    "generation-for-epoch": (984, "state"),
     "no-recall": (1, "twice"),
     "commit-past-in-flight": (3, "lost"),
     "cursor-before-snapshots": (70, "reserved"),

@@ -70,12 +70,6 @@ class Reader:
         found: dict[TopicPartition, Record | None] = await self.broker.call(work)
         return found
 
-    async def getone(self, partition: TopicPartition) -> Record:
-        position = self.positions[partition]
-        record: Record = await self.broker.call(lambda: self.broker.log(partition.topic, partition.partition)[position])
-        self.positions[partition] = position + 1
-        return record
-
     def wake(self) -> None:
         """Answer a fetch that waits, if one does."""
         if self._waiter is not None:

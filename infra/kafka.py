@@ -42,14 +42,19 @@ class EmbeddedKafka:
         heap_mb: int = 384,
         properties: Mapping[str, str] | None = None,
         log: Path | None = None,
+        cluster_id: str | None = None,
     ) -> None:
-        """`data` is created if missing. None: `controller_port` a free one at each start, `log` data/broker.log."""
+        """`data` is created if missing. None: `controller_port` a free one at each start, `log` data/broker.log.
+
+        `cluster_id`: of a cluster of several, whose `properties` name its node.id and the controller.quorum.voters.
+        """
         self.data = data.absolute()
         self.port = port
         self.controller_port = controller_port
         self.heap_mb = heap_mb
         self.properties = dict(properties or {})
         self.log = (log or self.data / "broker.log").absolute()
+        self.cluster_id = cluster_id
         self._process: subprocess.Popen[bytes] | None = None
         self._release = threading.Event()
         self._log_start = 0
@@ -145,7 +150,7 @@ class EmbeddedKafka:
         controller = f"{HOST}:{self.controller_port or free_port()}"
         values = {
             **PROPERTIES,
-            "controller.quorum.bootstrap.servers": controller,
+            **({} if self.cluster_id else {"controller.quorum.bootstrap.servers": controller}),
             "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
             "log.dirs": str(self.data / "log"),
@@ -169,8 +174,14 @@ class EmbeddedKafka:
         """Give the data folder its cluster id, once."""
         if (self.data / "log" / "meta.properties").exists():
             return
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        tool = [*java, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}"]
+        alone = [] if self.cluster_id else ["--standalone"]
+        tool = [
+            *java,
+            "kafka.tools.StorageTool",
+            "format",
+            *alone,
+            f"--cluster-id={self.cluster_id or new_cluster_id()}",
+        ]
         self._spawn([*tool, "-c", str(self.data / "server.properties")])
         assert self._process is not None
         try:
@@ -258,6 +269,11 @@ class EmbeddedKafka:
             if found:
                 return found[-1].strip()[:500]
         return lines[-1].strip()[:500] if lines else "it wrote nothing"
+
+
+def new_cluster_id() -> str:
+    """As Kafka writes a UUID: base64 without padding."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
 
 
 def free_port() -> int:

@@ -75,7 +75,10 @@ def topics_of(settings: Settings) -> Topics:
 
 def _definition(topics: Topics, name: str, settings: Settings) -> NewTopic:
     kind = name.removeprefix(topics.prefix).split(".")[0]
+    replicas = settings.kafka.replication_factor
     config = {
+        # What is acknowledged stands on a majority, so that it outlives whichever broker is lost.
+        "min.insync.replicas": str(replicas // 2 + 1),
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(settings.worker.max_request_bytes * 2),
     }
@@ -89,7 +92,7 @@ def _definition(topics: Topics, name: str, settings: Settings) -> NewTopic:
         partitions = 1
     else:
         config["retention.ms"] = str(settings.kafka.event_retention_days * DAY_MS)
-    return NewTopic(name, partitions, settings.kafka.replication_factor, topic_configs=config)
+    return NewTopic(name, partitions, replicas, topic_configs=config)
 
 
 async def admin_client(bootstrap_servers: str) -> AIOKafkaAdminClient:

@@ -20,6 +20,7 @@ from infra.chaos.disk import Disk, mounted, own_mounts
 from infra.chaos.read import ask_simulators
 from infra.cli.options import run, say
 from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka_cluster import EmbeddedCluster
 from infra.local import SECRET_ENVIRONMENT, Ports, free_ports, local_document, prepare
 from infra.supervisor import Child, turnout
 from schemas.errors import OperationError
@@ -51,7 +52,7 @@ class Field:
     """Owns the processes. `base`: the user's file; `overrides`: sections of the configuration.
 
     `small_disks`: which of `sql` and `kafka` get a disk of their own, where one can be mounted. `workers`, `projectors`:
-    how many at the start.
+    how many at the start. `brokers`: of more than one every topic has a replica on each.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class Field:
     small_disks: frozenset[str] = frozenset()
     workers: int = 2
     projectors: int = 2
+    brokers: int = 1
     ports: Ports = field(default_factory=free_ports)
     children: dict[str, Child] = field(default_factory=dict)
     # Names that should run now: what is missing of them died by itself.
@@ -76,12 +78,14 @@ class Field:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config = self.folder / "turnout.yaml"
         document = local_document(self.base, self.folder, self.ports, simulate=True)
+        self.broker = self._kafka()
+        if self.brokers > 1:
+            own = {"bootstrap_servers": self.broker.bootstrap_servers, "replication_factor": self.brokers}
+            document["kafka"] = document["kafka"] | own  # type: ignore[operator]
         for section, values in self.overrides.items():
             document[section] = dict(document.get(section) or {}) | values  # type: ignore[call-overload]
         self.config.write_text(yaml.safe_dump(document, sort_keys=False))
         self.settings = load_settings(self.config)
-        log = self.folder / "logs" / "broker.log"
-        self.broker = EmbeddedKafka(self.folder / "kafka", port=self.ports.kafka, properties=BROKER, log=log)
         try:
             self._mount()
             self._start()
@@ -92,6 +96,12 @@ class Field:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _kafka(self) -> EmbeddedKafka | EmbeddedCluster:
+        data, logs = self.folder / "kafka", self.folder / "logs"
+        if self.brokers > 1:
+            return EmbeddedCluster(data, self.brokers, properties=BROKER, logs=logs)
+        return EmbeddedKafka(data, port=self.ports.kafka, properties=BROKER, log=logs / "broker.log")
 
     def _mount(self) -> None:
         try:

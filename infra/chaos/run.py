@@ -42,6 +42,7 @@ class Trial:
     owners_stay: bool
     deadline_s: float
     overrides: Mapping[str, Any]
+    brokers: int = 1
 
 
 def conduct(trial: Trial, base: dict[str, object], folder: Path) -> Document:
@@ -49,7 +50,7 @@ def conduct(trial: Trial, base: dict[str, object], folder: Path) -> Document:
     started = time.monotonic()
     overrides = {"routing": {"default_deadline_ms": int(trial.deadline_s * 1000)}} | dict(trial.overrides)
     small_disks = frozenset(SMALL_DISKS[step.fault] for step in trial.steps if step.fault in SMALL_DISKS)
-    with Field(folder, trial.seed, base, overrides, small_disks) as field:
+    with Field(folder, trial.seed, base, overrides, small_disks, brokers=trial.brokers) as field:
         nemesis = Nemesis(field)
         field.begin(trial.rate, trial.requests)
         assert field.load is not None

@@ -129,6 +129,10 @@ PLANS: Mapping[str, Named] = {
         _at("freeze-worker", 0.3, seconds=18.0),
     ),
     "kill-broker": Named("kill -9 of the broker for 3 s", _at("kill-broker", 0.4, seconds=3.0)),
+    "kill-brokers": Named(
+        "kill -9 of the broker three times for 8 s; of several, of each in its turn",
+        _at("kill-broker", 0.2, 0.45, 0.7, seconds=8.0),
+    ),
     "freeze-broker": Named("SIGSTOP of the broker for 25 s", _at("freeze-broker", 0.4, seconds=25.0)),
     "kill-sink": Named("kill -9 of the sink", _at("kill-sink", 0.3, 0.6), owners_stay=True),
     "same-ids-twice": Named(

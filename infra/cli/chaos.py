@@ -21,6 +21,9 @@ def chaos(
     ] = None,
     requests: Annotated[int, typer.Option(min=100, help="How many requests a named plan sends.")] = 10_000,
     deadline_s: Annotated[float, typer.Option(min=1, help="How long a request may take.")] = 30.0,
+    brokers: Annotated[
+        int, typer.Option(min=1, max=5, help="Kafka brokers; of several every topic has a replica on each.")
+    ] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the report there too.")
     ] = None,
@@ -54,16 +57,17 @@ def chaos(
     # The environment wins over the file: a nemesis must not reach the cluster that it names.
     for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
         del os.environ[name]
+    ends = f"--rate {rate:g} --deadline-s {deadline_s:g}" + (f" --brokers {brokers}" if brokers > 1 else "")
     if plan is None:
         seconds = minutes * 60
-        command = f"turnout chaos --seed {seed} --minutes {minutes:g} --rate {rate:g} --deadline-s {deadline_s:g}"
-        trial = Trial("drawn", command, seed, rate, 0, seconds, drawn(seed, seconds), False, deadline_s, {})
+        command = f"turnout chaos --seed {seed} --minutes {minutes:g} {ends}"
+        trial = Trial("drawn", command, seed, rate, 0, seconds, drawn(seed, seconds), False, deadline_s, {}, brokers)
     elif plan in PLANS:
         named, seconds = PLANS[plan], requests / rate
-        command = f"turnout chaos --plan {plan} --seed {seed} --requests {requests} --rate {rate:g} --deadline-s {deadline_s:g}"
+        command = f"turnout chaos --plan {plan} --seed {seed} --requests {requests} {ends}"
         trial = Trial(
             plan, command, seed, rate, requests, seconds, named.steps(seconds), named.owners_stay, deadline_s,
-            named.overrides,
+            named.overrides, brokers,
         )  # fmt: skip
     else:
         raise ConfigurationError(f"there is no plan {plan!r}; use one of {', '.join(PLANS)}")

@@ -1,8 +1,9 @@
-"""Publishers that use Kafka's transactions: their markers take offsets that no reader ever sees."""
+"""Publishers as Kafka allows them: compressed batches, and transactions, whose markers take offsets that no reader ever sees."""
 
 import asyncio
 
 import orjson
+import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from loop import Bench, catalog, chat, prepared, running, settings_for
 
@@ -39,3 +40,22 @@ async def test_a_worker_begins_where_only_a_marker_follows(kafka: EmbeddedKafka,
                 await bench.answers_of({"after-0", "after-1"})
             answers = await bench.records(bench.topics.requests[0].responses)
             assert len(answers) == 4
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_compressed_request_is_read(kafka: EmbeddedKafka, prefix: str, codec: str) -> None:
+    async with await start_simulators({"a": ProviderScript(latency_ms=5)}) as simulators:
+        base = simulators.base_url("a").replace("/a/", "/{name}/")
+        settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog(base, {"a": "primary"})))
+        async with (
+            Bench(settings) as bench, running(settings),
+            AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, compression_type=codec, linger_ms=50) as producer,
+        ):  # fmt: skip
+            sent = [
+                await producer.send(bench.topics.requests[0].name, orjson.dumps(chat("Hello. " * 200)), partition=0,
+                                    headers=[("request-id", f"packed-{number}".encode())])
+                for number in range(3)
+            ]  # fmt: skip
+            await asyncio.gather(*sent)
+            answers = await bench.answers_of({f"packed-{number}" for number in range(3)})
+    assert {answer["routing"]["status"] for answer in answers.values()} == {"ok"}

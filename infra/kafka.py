@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import os
-import random
 import re
 import signal
 import socket
@@ -20,9 +19,9 @@ from typing import Self
 
 from infra.kafka_jars import KafkaStartError, class_path, java_executable
 from infra.kafka_properties import LOG4J, PROPERTIES, escaped
+from infra.ports import HOST, free_port, require_free
 from infra.tether import parent_of, runs_with
 
-HOST = "127.0.0.1"
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
 ORPHAN_TIMEOUT_S = 10.0
 
@@ -91,7 +90,7 @@ class EmbeddedKafka:
             ) from None
         self._await_orphan()
         for port in filter(None, (self.port, self.controller_port)):
-            _require_free(port)
+            require_free(port)
         java = self._java(jars, self._write_configuration())
         self._rotate_log()
         try:
@@ -274,34 +273,6 @@ class EmbeddedKafka:
 def new_cluster_id() -> str:
     """As Kafka writes a UUID: base64 without padding."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-
-
-def free_port() -> int:
-    """A TCP port nobody listens on, below the ephemeral range (from 32,768 on Linux).
-
-    In that range a client that reconnects to a dead broker may connect to itself, and the broker cannot bind again.
-    """
-    for port in random.SystemRandom().sample(range(20_000, 32_768), 200):
-        if _is_free(port):
-            return port
-    raise KafkaStartError("No free port was found between 20000 and 32767: stop some of the servers on this machine.")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT is no obstacle
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _require_free(port: int) -> None:
-    if not _is_free(port):
-        raise KafkaStartError(
-            f"Port {port} on {HOST} is in use: stop the program that uses it (another broker?) or choose another port."
-        )
 
 
 def _knows_a_broker(port: int) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from infra.kafka import HOST, EmbeddedKafka, free_port, new_cluster_id
+from infra.kafka import EmbeddedKafka, new_cluster_id
+from infra.ports import HOST, free_port
 
 HEAP_MB = 320
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import yaml
 
 from infra.cli.options import run
-from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka import EmbeddedKafka
 from infra.kafka_jars import KafkaStartError
+from infra.ports import free_port
 from infra.supervisor import Child, Supervisor, turnout, wait_until
 from schemas.errors import OperationError
 from streams.settings import Settings, load_settings, settings_file
@@ -96,7 +97,7 @@ def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulat
     if simulate:
         document |= simulated_catalog(ports.simulators)
     kafka = dict(document.get("kafka") or {})  # type: ignore[call-overload]
-    document["kafka"] = kafka | {"bootstrap_servers": f"127.0.0.1:{ports.kafka}"}
+    document["kafka"] = kafka | {"bootstrap_servers": f"127.0.0.1:{ports.kafka}", "security": {}}
     document["sql"] = dict(document.get("sql") or {}) | {"url": f"chdb:{data / 'sql'}", "port": ports.sql}  # type: ignore[call-overload]
     document["web"] = {"port": ports.web}
     # Ctrl-C on one machine ends everything within ten seconds; what is cut off runs again at the next start.
@@ -179,7 +180,7 @@ async def prepare(settings: Settings, apply: bool) -> None:
 
     await created_topics(settings)
     codec, clock = await codec_of(settings.kafka), BrokerClock()
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         inforce = (await read_control(consumer, settings, codec)).current
     if not inforce.applied or (apply and changes(inforce, settings)):
         await publish_control(settings, codec, clock, [configuration_event(settings, clock.now())])

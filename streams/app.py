@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import faust
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.access import Cluster, client_options
 from streams.consumer import DirectRecord, SafeConsumer
 from streams.lease import Lease
 
@@ -27,6 +29,13 @@ class Ownership(Protocol):
         ...
 
 
+class OpenProducer(driver.Producer):  # type: ignore[misc]
+    """The producer that Faust starts for every app. We write through our own; it must be let in all the same."""
+
+    def _settings_auth(self) -> dict[str, Any]:
+        return client_options(self.app.cluster)
+
+
 class SafeApp(faust.App):  # type: ignore[misc]
     """A Faust app with the safe consumer. `ownership` and `on_failure` are set before it starts.
 
@@ -35,7 +44,7 @@ class SafeApp(faust.App):  # type: ignore[misc]
     """
 
     gather_s = 0.0
-    bootstrap_servers: str
+    cluster: Cluster
     direct: Callable[[DirectRecord], Awaitable[None]] | None = None
     ownership: Ownership
     on_failure: Callable[[BaseException], None]
@@ -48,12 +57,13 @@ class SafeApp(faust.App):  # type: ignore[misc]
     def _new_transport(self) -> Any:
         transport = super()._new_transport()
         transport.Consumer = SafeConsumer
+        transport.Producer = OpenProducer
         return transport
 
 
-def safe_app(name: str, bootstrap_servers: str, *, session_timeout_s: float, rebalance_timeout_s: float) -> SafeApp:
+def safe_app(name: str, cluster: Cluster, *, session_timeout_s: float, rebalance_timeout_s: float) -> SafeApp:
     """A Faust app with what its measured traps demand."""
-    servers = ";".join(f"kafka://{server.strip()}" for server in bootstrap_servers.split(","))
+    servers = ";".join(f"kafka://{server.strip()}" for server in str(cluster).split(","))
     app = SafeApp(
         name,
         broker=servers,
@@ -76,5 +86,5 @@ def safe_app(name: str, bootstrap_servers: str, *, session_timeout_s: float, reb
         broker_request_timeout=max(90.0, session_timeout_s + 1),
         broker_commit_interval=0.5,
     )
-    app.bootstrap_servers = bootstrap_servers
+    app.cluster = cluster
     return app

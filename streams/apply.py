@@ -50,7 +50,7 @@ def configuration_event(settings: Settings, now: int) -> ConfigurationApplied:
 async def publish_control(settings: Settings, codec: Codec, clock: BrokerClock, events: list[Event]) -> int:
     """Append to the control log in order; returns the offset of the last."""
     topics = topics_of(settings)
-    producer = Producer(settings.kafka.bootstrap_servers, codec, clock)
+    producer = Producer(settings.kafka.access, codec, clock)
     await producer.start()
     try:
         offset = -1

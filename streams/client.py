@@ -20,6 +20,7 @@ from schemas.chat_avro import decode_response
 from schemas.errors import OperationError
 from schemas.feedback import feedback_document
 from schemas.ids import DEFAULT_TENANT
+from streams.access import Cluster, client_options, no_broker
 from streams.answers import DEDUP_WINDOW_MS, Chunk, ChunkOrder, Sent, first_answer, header_of
 from streams.reader import group_less, partitions_of, read_to_end
 
@@ -43,8 +44,8 @@ class TurnoutClient:
     Answers of sent requests are kept until `answer` returns them: use `send` alone only with a client that ends soon.
     """
 
-    def __init__(self, bootstrap_servers: str, prefix: str = "llm.") -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, cluster: Cluster, prefix: str = "llm.") -> None:
+        self._cluster = cluster
         self._prefix = prefix
         self._producer: AIOKafkaProducer | None = None
         self._readers: dict[str, asyncio.Task[None]] = {}
@@ -54,15 +55,13 @@ class TurnoutClient:
 
     async def __aenter__(self) -> Self:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._servers, acks="all", enable_idempotence=True, max_request_size=32 * 1024 * 1024
+            **client_options(self._cluster), acks="all", enable_idempotence=True, max_request_size=32 * 1024 * 1024
         )
         try:
             await producer.start()
         except KafkaConnectionError:
             await producer.stop()
-            raise OperationError(
-                f"No Kafka broker answers at {self._servers}; start one (`turnout up`) or correct bootstrap_servers."
-            ) from None
+            raise OperationError(no_broker(self._cluster)) from None
         self._producer = producer
         self._stack.push_async_callback(producer.stop)
         return self
@@ -214,7 +213,7 @@ class TurnoutClient:
 
     async def _earlier(self, responses: str, request_id: str, sent: Sent | None) -> list[ConsumerRecord]:
         """Records of the id up to now: in its partition and window where we know them, else in the whole topic."""
-        async with group_less(self._servers) as consumer:
+        async with group_less(self._cluster) as consumer:
             partitions = await partitions_of(consumer, responses)
             starts: dict[TopicPartition, int] = {}
             if sent is not None:
@@ -242,7 +241,7 @@ class TurnoutClient:
         async with self._opening:
             if topic in self._readers:
                 return
-            consumer = await self._stack.enter_async_context(group_less(self._servers, wait_ms=500))
+            consumer = await self._stack.enter_async_context(group_less(self._cluster, wait_ms=500))
             partitions = await partitions_of(consumer, topic)
             consumer.assign(partitions)
             for partition, end in (await consumer.end_offsets(partitions)).items():

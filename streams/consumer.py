@@ -197,7 +197,7 @@ class SafeConsumer(driver.Consumer):  # type: ignore[misc]
         """The first offset at or after this one that a reader without a group finds; None where none came in time."""
         partition = TopicPartition(tp.topic, tp.partition)
         with contextlib.suppress(KafkaError):
-            async with group_less(self.app.bootstrap_servers) as consumer:
+            async with group_less(self.app.cluster) as consumer:
                 consumer.assign([partition])
                 consumer.seek(partition, offset)
                 found = await consumer.getmany(partition, timeout_ms=PROOF_MS, max_records=1)

@@ -14,6 +14,7 @@ from aiokafka.protocol.group import HeartbeatRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.access import client_options
 from streams.clock import boottime
 from streams.fetching import pace
 from streams.lease import Lease, Membership
@@ -61,7 +62,7 @@ class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = LeaseConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
-            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            **client_options(self.app.cluster),
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",

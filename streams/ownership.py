@@ -11,6 +11,7 @@ from faust.types import TP
 from agents.dedup import Claims
 from schemas.events import AssignmentStarted
 from schemas.ids import Source
+from streams.access import Cluster
 from streams.clock import BrokerClock
 from streams.lease import UNKNOWN, Lease, Membership, continues
 from streams.producer import Producer
@@ -25,7 +26,7 @@ class RequestOwnership:
 
     def __init__(
         self, *, lease: Lease, drain_s: float, producer: Producer, topics: Topics, clock: BrokerClock, claims: Claims,
-        bootstrap_servers: str, worker: str, cancel: Callable[[set[TP]], Awaitable[None]],
+        cluster: Cluster, worker: str, cancel: Callable[[set[TP]], Awaitable[None]],
         answering: asyncio.Event,
     ) -> None:  # fmt: skip
         self.lease = lease
@@ -42,7 +43,7 @@ class RequestOwnership:
         self._topics = topics
         self._clock = clock
         self._claims = claims
-        self._servers = bootstrap_servers
+        self._cluster = cluster
         self._worker = worker
         self._cancel = cancel
 
@@ -95,7 +96,7 @@ class RequestOwnership:
         """Read each response partition from the oldest uncommitted request, less the window, to its end."""
         if not fresh:
             return
-        async with group_less(self._servers) as consumer:
+        async with group_less(self._cluster) as consumer:
             starts = await self._starts(consumer, fresh)
             async for record in read_to_end(consumer, starts, starts):
                 headers = dict(record.headers)

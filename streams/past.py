@@ -69,7 +69,7 @@ def starting_point(kind: str, published: Sequence[Snapshot], at: int) -> list[Sn
 async def state_at(settings: Settings, at: int) -> PastState:
     """Fold every event partition up to `at`, broker time in microseconds. Raises OperationError without topics."""
     codec, prefix = await codec_of(settings.kafka), settings.kafka.topic_prefix
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         published = await published_states(consumer, f"{prefix}state", codec)
         control, placed = await control_log(consumer, f"{prefix}control", codec)
         projections, records, incomplete = [], 0, []

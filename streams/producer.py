@@ -16,6 +16,7 @@ from schemas.codec import Codec
 from schemas.errors import LeaseLost
 from schemas.events import Event
 from schemas.snapshots import Snapshot
+from streams.access import Cluster, client_options
 from streams.clock import BrokerClock
 from streams.lease import OpenEnded
 
@@ -63,10 +64,8 @@ class LeasedSender(Sender):  # type: ignore[misc]
 class Producer:
     """Owns one aiokafka producer at a time and replaces it when its lease was lost."""
 
-    def __init__(
-        self, bootstrap_servers: str, codec: Codec, clock: BrokerClock, lease: WriteLease | None = None
-    ) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, cluster: Cluster, codec: Codec, clock: BrokerClock, lease: WriteLease | None = None) -> None:
+        self._cluster = cluster
         self._codec = codec
         self._clock = clock
         self._lease: WriteLease = lease or OpenEnded()
@@ -76,7 +75,7 @@ class Producer:
     async def start(self) -> None:
         """Connect. Raises aiokafka's KafkaConnectionError when no broker answers."""
         kafka = AIOKafkaProducer(
-            bootstrap_servers=self._servers,
+            **client_options(self._cluster),
             acks="all",
             enable_idempotence=True,
             linger_ms=0,

@@ -21,6 +21,7 @@ from schemas.errors import LeaseLost, UnknownEvent, UnreadableFeedback
 from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event, PartitionPaused
 from schemas.feedback import read_feedback
 from schemas.snapshots import Snapshot
+from streams.access import Cluster
 from streams.clock import BrokerClock
 from streams.control import ControlLog
 from streams.eventlog import acknowledged
@@ -43,7 +44,7 @@ class Projector:
 
     def __init__(
         self, *, lease: Lease, drain_s: float, producer: Producer, topics: Topics, clock: BrokerClock,
-        control: ControlLog, view: StateView, state_reader: StateReader, codec: Codec, bootstrap_servers: str, worker: str,
+        control: ControlLog, view: StateView, state_reader: StateReader, codec: Codec, cluster: Cluster, worker: str,
     ) -> None:  # fmt: skip
         self.lease = lease
         self.drain_s = drain_s
@@ -57,7 +58,7 @@ class Projector:
         self._view = view
         self._state_reader = state_reader
         self._codec = codec
-        self._servers = bootstrap_servers
+        self._cluster = cluster
         self._worker = worker
         self._judge = Judge(view, topics.partitions)
         self._kinds = {topics.name(kind): kind for kind in FOLDS}
@@ -107,7 +108,7 @@ class Projector:
     async def _state_caught_up(self) -> None:
         """Everything that former owners published is in our view."""
         state = self._topics.name("state")
-        async with group_less(self._servers) as consumer:
+        async with group_less(self._cluster) as consumer:
             partitions = [TopicPartition(state, number) for number in range(self._topics.partitions)]
             ends = await consumer.end_offsets(partitions)
         await self._state_reader.caught_up(ends)

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 import streams.connections  # noqa: F401 - every client from here on uses them
 from schemas.errors import OperationError
+from streams.access import Cluster, client_options
 from streams.fetching import pace
 
 METADATA_TRIES = 10
@@ -15,10 +16,10 @@ METADATA_WAIT_S = 0.1
 
 
 @contextlib.asynccontextmanager
-async def group_less(bootstrap_servers: str, *, wait_ms: int = 10) -> AsyncIterator[AIOKafkaConsumer]:
+async def group_less(cluster: Cluster, *, wait_ms: int = 10) -> AsyncIterator[AIOKafkaConsumer]:
     """A started consumer without a group. `wait_ms`: how long the broker may hold an empty fetch."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers, enable_auto_commit=False, auto_offset_reset="earliest",
+        **client_options(cluster), enable_auto_commit=False, auto_offset_reset="earliest",
         fetch_max_wait_ms=wait_ms, max_partition_fetch_bytes=4 * 1024 * 1024,
     )  # fmt: skip
     await consumer.start()

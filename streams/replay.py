@@ -207,7 +207,7 @@ async def replay(settings: Settings, until: int | None = None) -> ReplayReport:
     `until`: broker time in microseconds; records after it, and snapshots that cover them, are left out.
     """
     codec, prefix = await codec_of(settings.kafka), settings.kafka.topic_prefix
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         # State first and control last: the log then reaches every snapshot, and control every offset a tick names.
         published = await published_states(consumer, f"{prefix}state", codec)
         sources = [(kind, tp) for kind in FOLDS for tp in await partitions_of(consumer, f"{prefix}{kind}")]

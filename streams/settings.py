@@ -1,6 +1,7 @@
 """Settings: one YAML file and the environment. Every wrong key is named with its line."""
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,6 +20,7 @@ from schemas.policy import (
     SlaTarget,
     Tenant,
 )
+from streams.access import Access, KafkaSecurity
 
 ENVIRONMENT_PREFIX = "TURNOUT_"
 DEFAULT_FILE = Path("turnout.yaml")
@@ -38,10 +40,16 @@ class KafkaSettings(Section):
     topic_prefix: str = Field("llm.", pattern=r"^[a-zA-Z0-9._-]+$")
     partitions: int = Field(8, ge=1, le=10_000)
     replication_factor: int = Field(1, ge=1)
+    security: KafkaSecurity = KafkaSecurity()
     event_format: Literal["avro", "json"] = "avro"
     schema_registry_url: str | None = None
     event_retention_days: int = Field(40, ge=1)
     content_retention_hours: int = Field(24, ge=1)
+
+    @cached_property
+    def access(self) -> Access:
+        """What clients connect with."""
+        return Access(self.bootstrap_servers, self.security)
 
 
 class SqlUser(Section):

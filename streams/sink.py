@@ -21,6 +21,7 @@ from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
 from schemas.feedback import read_feedback
+from streams.access import client_options
 from streams.assignor import AllToOne
 from streams.chores import Chore
 from streams.fetching import pace
@@ -86,10 +87,10 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._checked = False
         # After parts were lost: how far each partition is read again before the rollups are rebuilt.
         self._reread: dict[TopicPartition, int] = {}
-        self._servers = settings.kafka.bootstrap_servers
+        self._cluster = settings.kafka.access
         self.rows_written = 0
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka.bootstrap_servers, group_id=f"{topics.prefix}turnout-sink",
+            **client_options(settings.kafka.access), group_id=f"{topics.prefix}turnout-sink",
             client_id=f"sink-{time.time_ns():020d}", enable_auto_commit=False, auto_offset_reset="earliest",
             partition_assignment_strategy=[AllToOne], max_poll_records=MAX_ROWS, fetch_max_wait_ms=500,
             session_timeout_ms=int(settings.worker.session_timeout_s * 1000), heartbeat_interval_ms=1_000,
@@ -167,7 +168,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _replay(self, ranges: Mapping[tuple[str, int], Range]) -> None:
         """With a consumer of its own: `run` reads from the sink's at the same time, and would take some of the records."""
         records: list[ConsumerRecord] = []
-        async with group_less(self._servers) as consumer:
+        async with group_less(self._cluster) as consumer:
             for (topic, partition), (first, last) in ranges.items():
                 tp = TopicPartition(topic, partition)
                 begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]

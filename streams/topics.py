@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_c
 
 from schemas.errors import ConfigurationError, OperationError
 from schemas.requests import Priority
+from streams.access import Cluster, client_options, no_broker
 from streams.settings import Settings
 
 HOUR_MS = 3_600_000
@@ -95,22 +96,20 @@ def _definition(topics: Topics, name: str, settings: Settings) -> NewTopic:
     return NewTopic(name, partitions, replicas, topic_configs=config)
 
 
-async def admin_client(bootstrap_servers: str) -> AIOKafkaAdminClient:
+async def admin_client(cluster: Cluster) -> AIOKafkaAdminClient:
     """A started admin client. Raises OperationError when no broker answers."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=10_000)
+    admin = AIOKafkaAdminClient(**client_options(cluster), request_timeout_ms=10_000)
     try:
         await admin.start()
     except KafkaConnectionError:
         await admin.close()
-        raise OperationError(
-            f"No Kafka broker answers at {bootstrap_servers}; start one (`turnout up`) or correct kafka.bootstrap_servers."
-        ) from None
+        raise OperationError(no_broker(cluster)) from None
     return admin
 
 
 async def create_topics(topics: Topics, settings: Settings) -> list[str]:
     """Create what is missing; returns the names created. Verifies the number of partitions of what is there."""
-    admin = await admin_client(settings.kafka.bootstrap_servers)
+    admin = await admin_client(settings.kafka.access)
     try:
         existing = set(await admin.list_topics())
         missing = [name for name in topics.all() if name not in existing]
@@ -134,9 +133,9 @@ async def _visible(admin: AIOKafkaAdminClient, names: Iterable[str]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def verify_topics(topics: Topics, bootstrap_servers: str) -> None:
+async def verify_topics(topics: Topics, cluster: Cluster) -> None:
     """Raises OperationError when topics are missing, ConfigurationError when partitions differ."""
-    admin = await admin_client(bootstrap_servers)
+    admin = await admin_client(cluster)
     try:
         existing = set(await admin.list_topics())
         missing = [name for name in topics.all() if name not in existing]

@@ -82,7 +82,7 @@ class Worker:
     async def start(self) -> None:
         """Start everything; returns when both apps joined their groups. Raises the first error."""
         kafka = self.settings.kafka
-        await verify_topics(self.topics, kafka.bootstrap_servers)
+        await verify_topics(self.topics, kafka.access)
         self._codec = await codec_of(kafka)
         state_reader = await self._follow_state()
         await self._follow_control()
@@ -110,7 +110,7 @@ class Worker:
         log.info("worker stopped", worker=self.name)
 
     async def _follow_state(self) -> StateReader:
-        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers, wait_ms=500))
+        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.access, wait_ms=500))
         reader = StateReader(self.view, consumer, self.topics.name("state"), self._codec)
         if "router" in self.roles:
             reader.taken = self._prepare
@@ -123,7 +123,7 @@ class Worker:
 
     async def _follow_control(self) -> None:
         ready = asyncio.Event()
-        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.bootstrap_servers, wait_ms=500))
+        consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.access, wait_ms=500))
         self._background(follow_control(self.control, consumer, self.topics.name("control"), self._codec, ready))
         await ready.wait()
         await apply_if_none(self.settings, self.control, self._codec, self.clock)
@@ -157,7 +157,7 @@ class Worker:
             seen = inforce.offset
 
     async def _producer(self, lease: Lease) -> Producer:
-        producer = Producer(self.settings.kafka.bootstrap_servers, self._codec, self.clock, lease)
+        producer = Producer(self.settings.kafka.access, self._codec, self.clock, lease)
         await producer.start()
         self._stack.push_async_callback(producer.stop)
         return producer
@@ -165,7 +165,7 @@ class Worker:
     def _app(self, role: Role) -> tuple[SafeApp, Lease]:
         worker = self.settings.worker
         app = safe_app(
-            f"{self.topics.prefix}turnout-{role}", self.settings.kafka.bootstrap_servers,
+            f"{self.topics.prefix}turnout-{role}", self.settings.kafka.access,
             session_timeout_s=worker.session_timeout_s, rebalance_timeout_s=worker.rebalance_timeout_s,
         )  # fmt: skip
         app.on_failure = self._fail
@@ -191,7 +191,7 @@ class Worker:
         tasks = RequestTasks(router, self.topics, worker.max_in_flight, self._fail)
         tasks.ownership = RequestOwnership(
             lease=lease, drain_s=worker.drain_s, producer=producer, topics=self.topics, clock=self.clock, claims=claims,
-            bootstrap_servers=settings.kafka.bootstrap_servers, worker=self.name, cancel=tasks.cancel, answering=answering,
+            cluster=settings.kafka.access, worker=self.name, cancel=tasks.cancel, answering=answering,
         )  # fmt: skip
         app.ownership = tasks.ownership
         self.tasks = tasks
@@ -214,7 +214,7 @@ class Worker:
         projector = Projector(
             lease=lease, drain_s=self.settings.worker.drain_s, producer=producer, topics=self.topics, clock=self.clock,
             control=self.control, view=self.view, state_reader=state_reader, codec=self._codec,
-            bootstrap_servers=self.settings.kafka.bootstrap_servers, worker=self.name,
+            cluster=self.settings.kafka.access, worker=self.name,
         )  # fmt: skip
         self.projector = app.ownership = projector
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka import EmbeddedKafka
+from infra.ports import free_port
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from aiohttp import web
 
-from infra.kafka import free_port
+from infra.ports import free_port
 from infra.supervisor import Child, turnout
 from streams.settings import Settings
 

@@ -33,8 +33,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from infra.bench.held import hold_closed
 from infra.bench.marks import Window, machine_ms, measured, percentiles
-from infra.kafka import free_port
 from infra.local import Stack, free_ports, local_stack
+from infra.ports import free_port
 from schemas.errors import TurnoutError
 from streams.topics import topics_of
 

@@ -23,8 +23,8 @@ from typing import Any
 from infra.bench.gateways import Gateway, litellm, portkey, running
 from infra.bench.marks import Window, machine_ms, measured, percentiles
 from infra.bench.pipeline import LATENCY_MS, write_scripts
-from infra.kafka import free_port
 from infra.local import Stack, free_ports, local_stack
+from infra.ports import free_port
 from schemas.errors import TurnoutError
 from streams.topics import topics_of
 

@@ -33,8 +33,9 @@ from aiokafka import AIOKafkaProducer
 
 from infra.bench.marks import cpu_s, machine_ms
 from infra.bench.sink_log import requests_log
-from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka import EmbeddedKafka
 from infra.local import prepare
+from infra.ports import free_port
 from infra.sql.engine import Engine
 from infra.supervisor import Child, turnout, wait_until
 from projections.clickhouse.queries import QUESTIONS

@@ -19,9 +19,10 @@ from infra.chaos import freeze, stall
 from infra.chaos.disk import Disk, mounted, own_mounts
 from infra.chaos.read import ask_simulators
 from infra.cli.options import run, say
-from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka import EmbeddedKafka
 from infra.kafka_cluster import EmbeddedCluster
 from infra.local import SECRET_ENVIRONMENT, Ports, free_ports, local_document, prepare
+from infra.ports import free_port
 from infra.supervisor import Child, turnout
 from schemas.errors import OperationError
 from streams.settings import load_settings

@@ -108,7 +108,7 @@ def ask_simulators(port: int, path: str, body: object = None) -> dict[str, Any]:
 
 
 async def _records(settings: Settings, topic: str) -> AsyncIterator[ConsumerRecord]:
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
             yield record
 

@@ -30,7 +30,7 @@ async def _apply(settings: "Settings", dry_run: bool) -> None:
     from streams.reader import group_less
 
     codec, clock = await codec_of(settings), BrokerClock()
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         inforce = (await read_control(consumer, settings, codec)).current
     changed = differences(inforce, settings)
     for key, (before, after) in changed.items():

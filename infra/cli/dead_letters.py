@@ -81,7 +81,7 @@ def readable(value: bytes) -> str | None:
 async def _letters(settings: "Settings") -> list[dict[str, Any]]:
     from streams.reader import group_less
 
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         return await _read_letters(consumer, settings)
 
 
@@ -117,7 +117,7 @@ async def _show(settings: "Settings", source: "Source") -> tuple[dict[str, Any],
     from schemas.errors import OperationError
     from streams.reader import group_less, partitions_of
 
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         letters = {letter["source"]: letter for letter in await _read_letters(consumer, settings)}
         letter = letters.get(str(source))
         if letter is None:

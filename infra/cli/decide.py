@@ -100,9 +100,9 @@ async def _live(settings: "Settings") -> "RoutingView":
     from streams.reader import group_less
 
     codec = await codec_of(settings)
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         control = await read_control(consumer, settings, codec)
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         state = await read_state(consumer, settings, codec)
     in_flight, tokens = Counter[str](), Counter[str]()
     for load in state.loads.values():

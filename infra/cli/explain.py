@@ -52,7 +52,7 @@ async def _gather(settings: "Settings", request_id: str) -> tuple[list["RequestE
         events = await asyncio.to_thread(from_sql, settings, request_id, codec)
     except OperationError:
         events = []
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         control = await read_control(consumer, settings, codec)
     # SQL lags the log a little: what has not ended there is read from the log.
     if not any(type(event).__name__ in ("RequestCompleted", "RequestDeduplicated") for event in events):
@@ -94,7 +94,7 @@ async def from_log(settings: "Settings", request_id: str, codec: "Codec") -> lis
     marks = (request_id.encode(), orjson.dumps(request_id)[1:-1])
     found = []
     for kind in KINDS:
-        async with group_less(settings.kafka.bootstrap_servers) as consumer:
+        async with group_less(settings.kafka.access) as consumer:
             partitions = await partitions_of(consumer, f"{settings.kafka.topic_prefix}{kind}")
             async for record in read_to_end(consumer, partitions):
                 if record.value is None or not any(mark in record.value for mark in marks):

@@ -42,7 +42,7 @@ async def _feedback(
     from streams.client import TurnoutClient
 
     kafka = settings.kafka
-    async with TurnoutClient(kafka.bootstrap_servers, kafka.topic_prefix) as client:
+    async with TurnoutClient(kafka.access, kafka.topic_prefix) as client:
         answer = await client.answer(request_id, timeout, topic=topic)
         document = feedback_document(answer, score, given_by)
         await client.feedback(answer, score, given_by=given_by)

@@ -52,7 +52,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except KafkaConnectionError:
         raise OperationError(
-            "No Kafka broker answers; start one (`turnout up`) or correct kafka.bootstrap_servers."
+            "No Kafka broker answers; start one (`turnout up`) or correct kafka.bootstrap_servers and kafka.security."
         ) from None
     except KafkaError as error:
         raise OperationError(f"Kafka refused the operation ({type(error).__name__}); see the broker's log.") from None

@@ -64,7 +64,7 @@ async def redecided(settings: "Settings") -> Redecided:
     from streams.reader import group_less, partitions_of, read_to_end
 
     codec, found = await codec_of(settings), Redecided()
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         control = await read_control(consumer, settings, codec)
         partitions = await partitions_of(consumer, f"{settings.kafka.topic_prefix}decisions")
         async for record in read_to_end(consumer, partitions):

@@ -88,7 +88,7 @@ async def _send(
     from streams.client import TurnoutClient
 
     kafka = settings.kafka
-    async with TurnoutClient(kafka.bootstrap_servers, kafka.topic_prefix) as client:
+    async with TurnoutClient(kafka.access, kafka.topic_prefix) as client:
         if stream:
             fine = True
             for body in bodies:

@@ -276,7 +276,7 @@ def _publish(config: "Path | None", make: Make) -> None:
         from streams.reader import group_less
 
         codec, clock = await codec_of(settings), BrokerClock()
-        async with group_less(settings.kafka.bootstrap_servers) as consumer:
+        async with group_less(settings.kafka.access) as consumer:
             inforce = (await read_control(consumer, settings, codec)).current
         event = make(inforce, {"occurred_at": clock.now(), "worker": "", "author": author()})
         return await publish_control(settings, codec, clock, [event])

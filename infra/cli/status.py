@@ -51,7 +51,7 @@ async def _status(settings: "Settings") -> dict[str, Any]:
     from streams.clock import BrokerClock
     from streams.reader import group_less
 
-    codec, servers, now = await codec_of(settings), settings.kafka.bootstrap_servers, BrokerClock().now()
+    codec, servers, now = await codec_of(settings), settings.kafka.access, BrokerClock().now()
     async with group_less(servers) as consumer:
         inforce = (await read_control(consumer, settings, codec)).current
         view = await read_state(consumer, settings, codec)
@@ -185,9 +185,9 @@ async def _lag(settings: "Settings", view: "StateView") -> Rows:
     # The projector resumes from its cursors, never from its group's commits.
     cursors = {(s.topic, s.partition): s.offset + 1 for s in view.snapshots.values() if s.kind == "cursor"}
     rows: Rows = []
-    admin = await admin_client(settings.kafka.bootstrap_servers)
+    admin = await admin_client(settings.kafka.access)
     try:
-        async with group_less(settings.kafka.bootstrap_servers) as consumer:
+        async with group_less(settings.kafka.access) as consumer:
             for group, names in groups.items():
                 committed = await _committed(admin, f"{topics.prefix}turnout-{group}")
                 if group == "projector":

@@ -43,7 +43,7 @@ async def _tail(settings: "Settings", topic: str, from_beginning: bool, request:
     from streams.reader import group_less, partitions_of
 
     codec, prefix = await codec_of(settings), settings.kafka.topic_prefix
-    async with group_less(settings.kafka.bootstrap_servers, wait_ms=250) as consumer:
+    async with group_less(settings.kafka.access, wait_ms=250) as consumer:
         existing = await consumer.topics()
         name = topic if topic in existing else f"{prefix}{topic}"
         if name not in existing:

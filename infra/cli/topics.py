@@ -57,7 +57,7 @@ async def created_topics(settings: "Settings") -> tuple[list[str], int]:
     kafka, topics = settings.kafka, topics_of(settings)
     codec, clock = await codec_of(settings), BrokerClock()
     created = await create_topics(topics, settings)
-    async with group_less(kafka.bootstrap_servers) as consumer:
+    async with group_less(kafka.access) as consumer:
         recorded = (await read_control(consumer, settings, codec)).current.partitions
     if recorded not in (0, kafka.partitions):
         raise ConfigurationError(
@@ -89,7 +89,7 @@ async def _list(settings: "Settings") -> list[dict[str, Any]]:
     from streams.topics import admin_client, topics_of
 
     topics = topics_of(settings)
-    admin = await admin_client(settings.kafka.bootstrap_servers)
+    admin = await admin_client(settings.kafka.access)
     try:
         existing = set(await admin.list_topics())
         names = [name for name in topics.all() if name in existing]

@@ -29,8 +29,8 @@ def up(
     Example:
       turnout up --simulate
     """
-    from infra.kafka import free_port
     from infra.local import Ports, file_document, local_stack
+    from infra.ports import free_port
     from streams.settings import load_settings, settings_file
 
     settings = load_settings(settings_file(config))

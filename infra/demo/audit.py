@@ -47,7 +47,7 @@ class Audit:
 
 async def read_audit(settings: Settings, codec: Codec, request_id: str) -> Audit:
     """Read requests, answers and events to their present end. `request_id`: whose events are kept for its story."""
-    topics, servers = topics_of(settings), settings.kafka.bootstrap_servers
+    topics, servers = topics_of(settings), settings.kafka.access
     async with group_less(servers) as consumer:
         audit = Audit(await read_control(consumer, settings, codec))
     for topic in topics.requests:

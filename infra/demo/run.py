@@ -35,7 +35,7 @@ async def run_demo(stack: Stack, plan: Plan, *, live: bool) -> Document:
         simulators = Simulators(stack.ports.simulators)
         parts.push_async_callback(simulators.aclose)
         await parts.enter_async_context(_following(settings, codec, view))
-        client = await parts.enter_async_context(TurnoutClient(kafka.bootstrap_servers, kafka.topic_prefix))
+        client = await parts.enter_async_context(TurnoutClient(kafka.access, kafka.topic_prefix))
         started = time.time_ns() // 1_000
         progress = Progress(plan, tally, view, deployments, live)
         moments: list[float] = []
@@ -89,7 +89,7 @@ async def _closed(progress: Progress, victim: str) -> None:
 async def _following(settings: Settings, codec: Codec, view: StateView) -> AsyncIterator[None]:
     """Keep the view of circuits as new as the state topic."""
     topic = topics_of(settings).name("state")
-    async with group_less(settings.kafka.bootstrap_servers) as consumer:
+    async with group_less(settings.kafka.access) as consumer:
         async with _alongside(StateReader(view, consumer, topic, codec).run()):
             yield
 

@@ -16,7 +16,8 @@ from loop import Bench, catalog, chat, prepared, running, settings_for, write_se
 from processes import HeldProvider
 
 from infra.cli.main import run_command
-from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka import EmbeddedKafka
+from infra.ports import free_port
 from infra.sql import Engine, start_door
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.writer import Writer

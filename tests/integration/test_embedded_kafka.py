@@ -14,8 +14,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import ConsumerRecord
 
-from infra.kafka import EmbeddedKafka, free_port
+from infra.kafka import EmbeddedKafka
 from infra.kafka_jars import KafkaStartError
+from infra.ports import free_port
 from infra.tether import runs_with
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
-from infra.kafka import free_port
+from infra.ports import free_port
 from schemas.chat_avro import CHAT_RECORDS, decode_request, encode_request
 from schemas.codec import NEWEST, Codec, wire_schemas
 from schemas.errors import OperationError

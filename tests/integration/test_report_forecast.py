@@ -11,7 +11,7 @@ from fold_events import incurred
 from loop import catalog, settings_for, write_settings
 
 from infra.cli.main import run_command
-from infra.kafka import free_port
+from infra.ports import free_port
 from infra.sql import Engine, start_door
 from projections.clickhouse.forecasts import Forecaster
 from projections.clickhouse.migrate import migrate

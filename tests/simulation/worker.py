@@ -148,7 +148,7 @@ class Worker:
         tasks = self.parts.get("tasks", RequestTasks)(router, self.topics, MAX_IN_FLIGHT, self.fail)
         ownership = self.parts.get("ownership", SimOwnership)(
             lease=lease, drain_s=DRAIN_S, producer=producer, topics=self.topics, clock=clock, claims=claims,
-            bootstrap_servers="", worker=self.name, cancel=tasks.cancel, answering=answering,
+            cluster="", worker=self.name, cancel=tasks.cancel, answering=answering,
         )  # fmt: skip
         ownership.broker = self.broker
         tasks.ownership = ownership
@@ -161,7 +161,7 @@ class Worker:
         clock: Any = self.clock
         projector = self.parts.get("projector", SimProjector)(
             lease=lease, drain_s=DRAIN_S, producer=producer, topics=self.topics, clock=clock, control=self.control,
-            view=self.view, state_reader=state, codec=self.codec, bootstrap_servers="", worker=self.name,
+            view=self.view, state_reader=state, codec=self.codec, cluster="", worker=self.name,
         )  # fmt: skip
         projector.broker = self.broker
         member = self._member(

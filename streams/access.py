@@ -40,14 +40,14 @@ class KafkaSecurity(BaseModel):
     def complete(self) -> Self:
         if self.sasl and not (self.username and self.password):
             raise ValueError(
-                f"{self.protocol} needs a username and a password; write password as env:NAME or file:PATH"
+                f"protocol {self.protocol} needs a username and a password; write password as env:NAME or file:PATH"
             )
         if not self.sasl and (self.username or self.password):
             raise ValueError(
-                f"{self.protocol} sends no username and password; set protocol to SASL_SSL or leave them out"
+                f"protocol {self.protocol} sends no username and password; set it to SASL_SSL or leave them out"
             )
         if not self.ssl and (self.ca_file or self.cert_file or self.key_file):
-            raise ValueError(f"{self.protocol} uses no certificates; set protocol to SSL or SASL_SSL or leave them out")
+            raise ValueError(f"protocol {self.protocol} uses no certificates; set it to SSL or SASL_SSL or leave them out")
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file belong together; write both or neither")
         return self

@@ -47,7 +47,9 @@ class KafkaSecurity(BaseModel):
                 f"protocol {self.protocol} sends no username and password; set it to SASL_SSL or leave them out"
             )
         if not self.ssl and (self.ca_file or self.cert_file or self.key_file):
-            raise ValueError(f"protocol {self.protocol} uses no certificates; set it to SSL or SASL_SSL or leave them out")
+            raise ValueError(
+                f"protocol {self.protocol} uses no certificates; set it to SSL or SASL_SSL or leave them out"
+            )
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file belong together; write both or neither")
         return self

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.local import Ports, local_document
 from schemas.errors import ConfigurationError
-from streams.settings import load_settings, settings_file
+from streams.settings import Settings, load_settings, settings_file
 
 
 @pytest.fixture
@@ -89,3 +90,15 @@ def test_the_applied_part_holds_no_connections(file: Path) -> None:
     applied = load_settings(file).configuration.model_dump()
     assert applied["routing"]["strategy"] == "cost"
     assert "kafka" not in applied
+
+
+def test_what_names_a_cluster_runs_on_one_machine_too(tmp_path: Path) -> None:
+    """`turnout up` with the file of production: one embedded broker, which asks for nothing."""
+    security = {"protocol": "SASL_SSL", "username": "turnout", "password": "env:KAFKA_PASSWORD"}
+    base: dict[str, object] = {
+        "kafka": {"bootstrap_servers": "broker-1:9093", "replication_factor": 3, "security": security, "partitions": 4}
+    }
+    document = local_document(base, tmp_path, Ports(9092, 8123, 6066, 0), simulate=False)
+    kafka = Settings.model_validate(document).kafka
+    assert (kafka.access.servers, kafka.replication_factor, kafka.partitions) == ("127.0.0.1:9092", 1, 4)
+    assert kafka.access.authentication == {"security_protocol": "PLAINTEXT"}

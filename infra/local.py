@@ -97,7 +97,11 @@ def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulat
     if simulate:
         document |= simulated_catalog(ports.simulators)
     kafka = dict(document.get("kafka") or {})  # type: ignore[call-overload]
-    document["kafka"] = kafka | {"bootstrap_servers": f"127.0.0.1:{ports.kafka}", "replication_factor": 1, "security": {}}
+    document["kafka"] = kafka | {
+        "bootstrap_servers": f"127.0.0.1:{ports.kafka}",
+        "replication_factor": 1,
+        "security": {},
+    }
     document["sql"] = dict(document.get("sql") or {}) | {"url": f"chdb:{data / 'sql'}", "port": ports.sql}  # type: ignore[call-overload]
     document["web"] = {"port": ports.web}
     # Ctrl-C on one machine ends everything within ten seconds; what is cut off runs again at the next start.

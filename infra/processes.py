@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -14,6 +16,24 @@ import uvloop
 
 STOP_S = 10.0
 """Beside the drain: what closing every connection may take."""
+
+
+class Sparing(logging.Filter):
+    """Lets one and the same line pass every `seconds`: aiokafka says a hundred times a second that a broker does not answer."""
+
+    def __init__(self, seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._clock = clock
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now, line = self._clock(), (record.name, record.getMessage())
+        if now - self._said.get(line, -math.inf) < self._seconds:
+            return False
+        self._said = {known: at for known, at in self._said.items() if now - at < self._seconds}
+        self._said[line] = now
+        return True
 
 
 def log_to(level: int, *, json: bool) -> None:
@@ -35,6 +55,8 @@ def log_to(level: int, *, json: bool) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Sparing())
     # aiokafka asks for every record whether to log it: 1 % of a worker's time.
     logging.disable(logging.DEBUG)
     # They print addresses with paths at INFO, and a rebalance as a screenful of tables.

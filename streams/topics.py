@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 
 from schemas.errors import ConfigurationError, OperationError
 from schemas.requests import Priority
 from streams.access import Cluster, client_options, no_broker
-from streams.settings import Settings
+from streams.settings import KafkaSettings, Settings
+
+log = structlog.get_logger()
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -119,7 +122,7 @@ async def create_topics(topics: Topics, settings: Settings) -> list[str]:
                 if code not in (0, TopicAlreadyExistsError.errno):
                     raise OperationError(f"Topic {name} could not be created: {for_code(code).__name__}.")
             await _visible(admin, missing)
-        await _verify(admin, topics, [name for name in topics.all() if name in existing])
+        await _verify(admin, topics, settings.kafka, [name for name in topics.all() if name in existing])
         return missing
     finally:
         await admin.close()
@@ -133,21 +136,21 @@ async def _visible(admin: AIOKafkaAdminClient, names: Iterable[str]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def verify_topics(topics: Topics, cluster: Cluster) -> None:
-    """Raises OperationError when topics are missing, ConfigurationError when partitions differ."""
-    admin = await admin_client(cluster)
+async def verify_topics(topics: Topics, kafka: KafkaSettings) -> None:
+    """Raises OperationError when topics are missing, ConfigurationError when partitions differ; warns of missing replicas."""
+    admin = await admin_client(kafka.access)
     try:
         existing = set(await admin.list_topics())
         missing = [name for name in topics.all() if name not in existing]
         if missing:
             raise OperationError(f"Topics are missing ({', '.join(missing)}); run `turnout topics create`.")
-        await _verify(admin, topics, topics.all())
+        await _verify(admin, topics, kafka, topics.all())
     finally:
         await admin.close()
 
 
-async def _verify(admin: AIOKafkaAdminClient, topics: Topics, names: Iterable[str]) -> None:
-    named = list(names)
+async def _verify(admin: AIOKafkaAdminClient, topics: Topics, kafka: KafkaSettings, names: Iterable[str]) -> None:
+    named, thin = list(names), []
     for described in await admin.describe_topics(named) if named else []:
         expected = 1 if described["topic"] == topics.name("control") else topics.partitions
         found = len(described["partitions"])
@@ -156,3 +159,11 @@ async def _verify(admin: AIOKafkaAdminClient, topics: Topics, names: Iterable[st
                 f"{described['topic']} has {found} partitions and kafka.partitions is {expected}; the number is fixed at "
                 "creation, set kafka.partitions to it or use a new kafka.topic_prefix"
             )
+        if any(len(partition["replicas"]) < kafka.replication_factor for partition in described["partitions"]):
+            thin.append(described["topic"])
+    if thin:
+        # No error: replicas can be added while everything runs.
+        log.warning(
+            "topics have fewer replicas than kafka.replication_factor; reassign their partitions and set min.insync.replicas",
+            topics=thin, wanted=kafka.replication_factor,
+        )  # fmt: skip

@@ -82,7 +82,7 @@ class Worker:
     async def start(self) -> None:
         """Start everything; returns when both apps joined their groups. Raises the first error."""
         kafka = self.settings.kafka
-        await verify_topics(self.topics, kafka.access)
+        await verify_topics(self.topics, kafka)
         self._codec = await codec_of(kafka)
         state_reader = await self._follow_state()
         await self._follow_control()

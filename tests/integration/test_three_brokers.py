@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from loop import Bench, catalog, chat, prepared, running, settings_for
+from structlog.testing import capture_logs
 
 from infra.kafka_cluster import EmbeddedCluster
 from infra.simulators.script import ProviderScript
 from infra.simulators.server import start_simulators
-from streams.topics import admin_client
+from streams.topics import admin_client, topics_of, verify_topics
 
 EACH = 20
 
@@ -37,6 +38,18 @@ async def replicas_of(servers: str, topic: str) -> tuple[set[int], int]:
         return {len(partition["replicas"]) for partition in described["partitions"]}, int(values["min.insync.replicas"])
     finally:
         await admin.close()
+
+
+async def test_topics_with_too_few_replicas_are_named(cluster: EmbeddedCluster) -> None:
+    document = catalog("http://127.0.0.1:1/{name}", {})
+    settings = await prepared(settings_for(cluster.bootstrap_servers, "thin.", document))
+    wanted = settings.kafka.model_copy(update={"replication_factor": 3})
+    with capture_logs() as said:
+        await verify_topics(topics_of(settings), settings.kafka)
+        assert not said
+        await verify_topics(topics_of(settings), wanted)
+    (warning,) = said
+    assert set(warning["topics"]) == set(topics_of(settings).all())
 
 
 async def test_requests_are_answered_while_brokers_die(cluster: EmbeddedCluster) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 LAST_S = 13.9
 """Before the end of the busy time: the world waits for faults that have begun, not for those to come."""
+IDLE_S = 1.0
 
 
 def plan_faults(world: Any) -> None:
@@ -106,7 +107,7 @@ def _scale(world: Any) -> None:
     """One worker more, which is killed again a while later."""
     slot, seconds = max(world.workers, default=0) + 10, world.rng.uniform(2.0, 10.0)
     world.fault("scaling", "scale up", seconds)
-    world.start_worker(slot)
+    world.bring_up(slot)
     world.loop.later(seconds, world.kill, slot, None)
 
 
@@ -158,8 +159,10 @@ def _slow_provider(world: Any) -> None:
 def _reset(world: Any) -> None:
     """Every worker dies and the groups' generations begin again at 1, as after an idle week."""
     world.fault("forgotten groups", "all workers die, groups forgotten", 3.0)
+    # Who was dead before waits as well: without a session to time out it could look before the last write arrives.
+    world.idle_until = world.loop.now + IDLE_S
     for slot in sorted(world.workers):
-        world.kill(slot, restart_after=world.rng.uniform(1.0, 3.0))
+        world.kill(slot, restart_after=world.rng.uniform(IDLE_S, 3.0))
     for group in world.broker.groups.values():
         group.reset()
 

@@ -54,7 +54,9 @@ def _configuration() -> ConfigurationApplied:
 
 @dataclass
 class World:
-    """Everything of one seed. `problems`: errors that no worker may raise; `faults`: the kinds that struck."""
+    """Everything of one seed. `problems`: errors that no worker may raise; `faults`: the kinds that struck.
+
+    `idle_until`: before it nobody starts."""
 
     seed: int
     defect: str | None
@@ -63,6 +65,7 @@ class World:
     faults: list[str] = field(default_factory=list)
     restarts: int = 0
     ill_until: float = 0.0
+    idle_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -109,10 +112,13 @@ class World:
         if worker is not None:
             worker.process.dead = True
         if restart_after is not None:
-            self.loop.later(restart_after, self._restart, slot)
+            self.loop.later(restart_after, self.bring_up, slot)
 
-    def _restart(self, slot: int) -> None:
-        if slot not in self.workers:
+    def bring_up(self, slot: int) -> None:
+        """Start a worker where none runs, once the idle time is over."""
+        if (wait_s := self.idle_until - self.loop.now) > 0:
+            self.loop.later(wait_s, self.bring_up, slot)
+        elif slot not in self.workers:
             self.start_worker(slot)
 
     def publish(self, number: int, request_id: str, partition: int, *, broken: bool = False) -> None:
@@ -162,7 +168,7 @@ class World:
         await asyncio.sleep(max(0.0, self.ill_until - self.loop.time()) + 0.1)
         self.say("healed")
         for slot in (0, 1):
-            self._restart(slot)
+            self.bring_up(slot)
         bound = self.loop.time() + SETTLED_WITHIN_S
         while self.loop.time() < bound and not self._settled():
             await asyncio.sleep(1.0)

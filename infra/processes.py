@@ -31,8 +31,8 @@ class Sparing(logging.Filter):
         now, line = self._clock(), (record.name, record.getMessage())
         if now - self._said.get(line, -math.inf) < self._seconds:
             return False
-        self._said = {known: at for known, at in self._said.items() if now - at < self._seconds}
-        self._said[line] = now
+        # A new one each time: consumers log from threads of their own, and nobody changes what another one reads.
+        self._said = {known: at for known, at in self._said.items() if now - at < self._seconds} | {line: now}
         return True
 
 

@@ -1,7 +1,6 @@
 """Settings: one YAML file and the environment. Every wrong key is named with its line."""
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -46,7 +45,7 @@ class KafkaSettings(Section):
     event_retention_days: int = Field(40, ge=1)
     content_retention_hours: int = Field(24, ge=1)
 
-    @cached_property
+    @property
     def access(self) -> Access:
         """What clients connect with."""
         return Access(self.bootstrap_servers, self.security)

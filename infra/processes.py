@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -62,6 +64,17 @@ def log_to(level: int, *, json: bool) -> None:
     # They print addresses with paths at INFO, and a rebalance as a screenful of tables.
     for name in ("httpx", "aiokafka", "faust", "mode"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def yield_processor(nice: int) -> None:
+    """Let others on the machine go first, `nice` steps of 19. For a process's start: threads made before keep their priority.
+
+    Linux may weigh sessions before it weighs processes, so a process that leads a session lowers that as well.
+    """
+    os.nice(nice)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(os.nice(0)))
 
 
 class Ending(asyncio.Event):

@@ -15,6 +15,8 @@ from streams.settings import Settings, load_settings, settings_file
 EMBEDDED = "chdb:"
 FORECAST_S = 300.0
 RETENTION_S = 3_600.0
+# A flush takes both cores of a small machine for a tenth of a second, and SQL can wait for it longer than a request can.
+NICE = 5
 
 
 def sink(
@@ -26,8 +28,9 @@ def sink(
     With sql.url `chdb:PATH` it also serves SQL over HTTP at sql.port.
     Example: turnout sink --config turnout.yaml
     """
-    from infra.processes import STOP_S, Ending, log_to, run_until_signal
+    from infra.processes import STOP_S, Ending, log_to, run_until_signal, yield_processor
 
+    yield_processor(NICE)
     log_to(logging.INFO if verbose else logging.WARNING, json=True)
     settings = load_settings(settings_file(config))
 

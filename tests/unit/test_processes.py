@@ -1,6 +1,12 @@
-"""What a process lets its libraries say."""
+"""What a process lets its libraries say, and whom it lets go first."""
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from infra.processes import Sparing
 
@@ -21,3 +27,23 @@ def test_the_same_line_is_said_once_in_a_while() -> None:
     now = 10.0
     assert passes("no broker")
     assert not passes("no broker")
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_process_lets_others_go_first(leads: bool) -> None:
+    program = (
+        "from infra.processes import yield_processor; import os, pathlib; before = os.nice(0); yield_processor(3)\n"
+        "group = pathlib.Path('/proc/self/autogroup')\n"
+        "print(os.nice(0) - before, os.nice(0), group.read_text() if group.exists() else 'none')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, start_new_session=leads
+    )
+    steps, nice, *group = told.stdout.split()
+    assert int(steps) == 3
+    if leads and group[0] != "none":
+        assert group[-1] == nice
+    if not leads and Path("/proc/self/autogroup").exists():
+        # A session that it does not lead is not its own to lower.
+        assert group[-1] == Path("/proc/self/autogroup").read_text().split()[-1]
+    assert os.nice(0) == int(nice) - 3

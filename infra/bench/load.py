@@ -20,8 +20,9 @@ from streams.reader import group_less, partitions_of
 
 PROMPT = "Explain in two sentences why a queue between two services makes both of them easier to operate."
 BODY = orjson.dumps({"model": "auto", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 64})
-# A backlog of an overloaded machine is served before the next phase begins.
-SETTLE_S = 40.0
+# A backlog of an overloaded machine is served before the next phase begins, and a request whose slow calls fail one after
+# the other is waited for.
+SETTLE_S = 120.0
 
 
 @dataclass

@@ -10,7 +10,9 @@ from schemas.state import Estimate, Reservation, SpendState, Sums
 from schemas.units import MICROS_PER_S
 
 GRACE = 30 * MICROS_PER_S
-ESTIMATES_KEPT = 24 * 3_600 * MICROS_PER_S
+# A certain charge replaces an estimate only when its worker was slower than the deadline and GRACE, and then by no more than a
+# lease. Every snapshot holds all that are kept: of a provider whose calls time out, thousands an hour.
+ESTIMATES_KEPT = 3_600 * MICROS_PER_S
 NEVER = 2**63
 NOTHING = SpendState()
 EMPTY = (-1, 0, 0) * 4
@@ -47,7 +49,7 @@ class SpendFold:
     """
 
     kind: str = "spend"
-    version: int = 2
+    version: int = 3
     reads: tuple[type[Event], ...] = (CostReserved, CostIncurred)
 
     def initial(self) -> SpendState:

@@ -118,10 +118,10 @@ def test_a_settlement_a_period_later_is_taken_back_only_where_the_period_goes_on
     assert spent(state, period="month") == 407
 
 
-def test_estimates_are_forgotten_after_a_day() -> None:
+def test_estimates_are_forgotten_after_an_hour() -> None:
     state = fold((NOON, reserved()), (NOON, incurred(certainty="estimated")))
-    assert tick(state, NOON + DAY - 1)[0] is state
-    forgotten, _ = tick(state, NOON + DAY)
+    assert tick(state, NOON + HOUR - 1)[0] is state
+    forgotten, _ = tick(state, NOON + HOUR)
     assert not forgotten.estimated
     assert spent(forgotten) == 1_000
 

@@ -30,9 +30,9 @@ def sink(
     """
     from infra.processes import STOP_S, Ending, log_to, run_until_signal, yield_processor
 
-    yield_processor(NICE)
     log_to(logging.INFO if verbose else logging.WARNING, json=True)
     settings = load_settings(settings_file(config))
+    yield_processor(NICE)
 
     async def main(ending: Ending) -> None:
         async with contextlib.AsyncExitStack() as stack:

@@ -1,6 +1,7 @@
 """A long-running process: its loop, its signals and its log."""
 
 import asyncio
+import ctypes
 import gc
 import logging
 import math
@@ -18,6 +19,10 @@ import uvloop
 
 STOP_S = 10.0
 """Beside the drain: what closing every connection may take."""
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGE_BYTES = 128 * 1024
+SPARE_BYTES = 4 * 1024 * 1024
 
 
 class Sparing(logging.Filter):
@@ -75,6 +80,19 @@ def yield_processor(nice: int) -> None:
     if os.getsid(0) == os.getpid():
         with suppress(OSError):
             Path("/proc/self/autogroup").write_text(str(os.nice(0)))
+
+
+def return_large_blocks() -> None:
+    """Give memory of large blocks back to the system as they are freed. For a process that runs for months; once, at its start.
+
+    glibc begins like that, but raises the size that it calls large to that of any such block that is freed, up to 32 MiB.
+    From then on buffers of a moment lie between what stays, and the heap grows for hours (`infra.bench.churn`).
+    Other libraries than glibc have no such call and are left as they are.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+        library.mallopt(M_TRIM_THRESHOLD, SPARE_BYTES)
 
 
 class Ending(asyncio.Event):

@@ -20,11 +20,12 @@ def worker(
 
     Example: turnout worker --config turnout.yaml --only router
     """
-    from infra.processes import STOP_S, Ending, log_to, run_until_signal
+    from infra.processes import STOP_S, Ending, log_to, return_large_blocks, run_until_signal
     from streams.worker import Role, running_worker
 
     log_to(logging.INFO if verbose else logging.WARNING, json=True)
     settings = load_settings(settings_file(config))
+    return_large_blocks()
     roles: tuple[Role, ...] = (only,) if only else ("router", "projector")
 
     async def main(ending: Ending) -> None:

@@ -1,5 +1,6 @@
 """What a process lets its libraries say, and whom it lets go first."""
 
+import ctypes
 import logging
 import os
 import subprocess
@@ -55,3 +56,21 @@ def test_a_process_lets_others_go_first(leads: bool) -> None:
         # A session that it does not lead is not its own to lower.
         assert lowered == (session_nice(ours.read_text()) if ours.exists() else "")
     assert os.nice(0) == int(nice) - 3
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_large_blocks_do_not_lie_between_what_stays(returns: bool) -> None:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        pytest.skip("this C library is not a glibc from 2.33 on")
+    program = (
+        "import ctypes; from infra.processes import return_large_blocks\n"
+        f"if {returns}: return_large_blocks()\n"
+        "class Info(ctypes.Structure): _fields_ = [(name, ctypes.c_size_t) for name in 'abcdmfghij']\n"
+        "mallinfo2 = ctypes.CDLL(None).mallinfo2; mallinfo2.restype = Info\n"
+        "before = mallinfo2().m; freed = bytearray(8_000_000); freed = None; kept = bytearray(4_000_000)\n"
+        "print(mallinfo2().m - before >= len(kept))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    # As glibc comes, a block of 8 MB that was freed lets one of 4 MB into the heap.
+    assert told.stdout.strip() == str(returns)

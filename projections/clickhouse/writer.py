@@ -66,7 +66,11 @@ class Writer:
             # One block, for a batch is known again by its token and its blocks: the driver would guess their number from a
             # sample of the rows, which may come in another order then.
             context.req_block_size = len(rows)
-            self._client.insert(data=list(zip(*rows, strict=True)), context=context)
+            columns = list(zip(*rows, strict=True))
+            self._client.insert(data=columns, context=context)
+            # The driver's context refers to itself and to them: they would stay until the garbage collector looks at what is old,
+            # which is after gigabytes.
+            columns.clear()
 
     def finish(self) -> None:
         """Say that the last batch was written, so that the next sink need not read it again."""

@@ -1,6 +1,11 @@
-"""The same rows in another order are the same batch: a sink that reads its last intent again takes partition after partition."""
+"""Batches as the writer hands them to the engine.
+
+The same rows in another order are the same batch: a sink that reads its last intent again takes partition after partition.
+"""
 
 import contextlib
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,3 +54,24 @@ def test_a_batch_written_again_in_another_order_adds_nothing(client: Client) -> 
         ).result_rows[0]
         assert counts[:2] == (len(rows), 0)
         assert counts[2] == sum(row[INDEX["event"]] == "CostIncurred" for row in rows)
+
+
+class Text(str):
+    """A payload that can be seen to be gone."""
+
+
+def test_nothing_of_a_batch_stays_once_it_is_written(client: Client) -> None:
+    writer, payload = Writer(client, "s"), INDEX["payload"]
+    row = batch()[1]
+    text = Text(row[payload])
+    watched = weakref.ref(text)
+    rows = [(*row[:payload], text, *row[payload + 1 :])]
+    gc.disable()
+    try:
+        writer.write({("llm.log", 0): (0, 0)}, rows)
+        del rows, text
+        # Not even for the garbage collector, which looks at what is old after gigabytes.
+        assert watched() is None
+    finally:
+        gc.enable()
+    assert client.query("SELECT count() FROM turnout.log").result_rows == [(1,)]

@@ -1,4 +1,4 @@
-"""`python -m infra.bench.churn`: does a worker's memory grow while 1,000 calls are in flight and a tenth of them fails?
+"""`python -m infra.bench.churn`: does memory grow while 1,000 calls are in flight and a tenth of them fails?
 
 Kafka, worker, sink, simulators and the load each run in a process of their own. The load keeps --in-flight requests
 waiting for their answers, so that the calls' rate is their number divided by the latency of the providers (15 s).
@@ -6,10 +6,11 @@ waiting for their answers, so that the calls' rate is their number divided by th
 The window in which a request is known as a repeated one is half of --settle here, so that what it keeps is kept from the
 start; by default it is 10 minutes.
 
-Once a second: the worker's resident memory from /proc, and its requests under way from its own /metrics. The first
---settle seconds are left out: there the heap is filled for the first time. `slope_mb_per_min` is the least-squares slope
-of all samples after that; `slope_mb_per_min_half` the same of their second half alone, which a heap that is still filling
-makes smaller and a leak does not. `worker_rss_mb` is the highest sample, units of 1e6 bytes.
+Once a second: the resident memory of worker and sink from /proc, and the requests under way from the worker's /metrics.
+The first --settle seconds are left out: there the heap is filled for the first time. `slope_mb_per_min` is the least-squares
+slope of all the worker's samples after that; `slope_mb_per_min_half` the same of their second half alone, which a heap that
+is still filling makes smaller and a leak does not. `worker_rss_mb` is the highest sample, units of 1e6 bytes. `sink_` names
+the same of the sink, whose engine maps 270 MB of itself and merges what was written now and then.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.bench.held import hold_closed
 from infra.bench.marks import machine_ms, measured, percentile, rss_mb
@@ -59,12 +60,21 @@ def slope_per_min(samples: Sequence[tuple[float, float]]) -> float:
     return statistics.linear_regression(*zip(*samples, strict=True)).slope * 60
 
 
-class Sampler:
-    """Reads a worker once a second in a thread: `samples` are (seconds since the start, MB, requests under way)."""
+class Sample(NamedTuple):
+    """Seconds since the start, megabytes, and requests that the worker has under way."""
 
-    def __init__(self, pid: int, metrics: str) -> None:
-        self.samples: list[tuple[float, float, int]] = []
-        self._pid = pid
+    at_s: float
+    worker_mb: float
+    sink_mb: float
+    in_flight: int
+
+
+class Sampler:
+    """Reads worker and sink, given by their process ids, once a second in a thread."""
+
+    def __init__(self, worker: int, sink: int, metrics: str) -> None:
+        self.samples: list[Sample] = []
+        self._worker, self._sink = worker, sink
         self._metrics = metrics
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -82,11 +92,11 @@ class Sampler:
         while not self._ended.wait(SAMPLE_S):
             try:
                 under_way = _under_way(self._metrics)
-                memory = rss_mb(self._pid)
+                memory = rss_mb(self._worker), rss_mb(self._sink)
             except (OSError, StopIteration, urllib.error.URLError):
                 # The worker is too busy for its page, or gone: then the load says so.
                 continue
-            self.samples.append((time.monotonic() - started, memory, under_way))
+            self.samples.append(Sample(time.monotonic() - started, *memory, under_way))
 
 
 def _under_way(metrics: str) -> int:
@@ -105,11 +115,10 @@ def run(in_flight: int, minutes: float, settle_s: float, folder: Path) -> dict[s
         asyncio.run(hold_closed(stack.settings, PROVIDERS))
         samples, window = _loaded(stack, in_flight, minutes, settle_s, folder / "load.log")
         bill = _get(f"http://127.0.0.1:{stack.ports.simulators}/control/bill")["providers"]
-    kept = [sample for sample in samples if sample[0] >= settle_s]
+    kept = [sample for sample in samples if sample.at_s >= settle_s]
     if len(kept) < 10:
         raise OperationError(f"Only {len(kept)} samples after {settle_s:g} s; give --minutes more.")
-    memory = [(at, value) for at, value, _ in kept]
-    busy = [float(count) for _, _, count in kept]
+    busy = [float(sample.in_flight) for sample in kept]
     calls = sum(provider["requests"] - provider["probes"] for provider in bill.values())
     results = {
         "in_flight": in_flight,
@@ -123,15 +132,23 @@ def run(in_flight: int, minutes: float, settle_s: float, folder: Path) -> dict[s
         "fault_share": failed_share(bill),
         "in_flight_p50": percentile(busy, 0.5),
         "in_flight_p05": percentile(busy, 0.05),
-        "worker_rss_mb": max(value for _, value in memory),
-        "worker_rss_mb_first": memory[0][1],
-        "worker_rss_mb_last": memory[-1][1],
-        "slope_mb_per_min": slope_per_min(memory),
-        "slope_mb_per_min_half": slope_per_min(memory[len(memory) // 2 :]),
+        **memory("worker_", "", [(sample.at_s, sample.worker_mb) for sample in kept]),
+        **memory("sink_", "sink_", [(sample.at_s, sample.sink_mb) for sample in kept]),
         "worker_cpu_ms_per_request": window.cpu_ms_per_request("worker"),
         "machine_ms": machine_ms(),
     }
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()}
+
+
+def memory(rss: str, slope: str, samples: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """The highest, first and last of (seconds, MB) and their slopes. `rss`, `slope`: what the names begin with."""
+    return {
+        f"{rss}rss_mb": max(value for _, value in samples),
+        f"{rss}rss_mb_first": samples[0][1],
+        f"{rss}rss_mb_last": samples[-1][1],
+        f"{slope}slope_mb_per_min": slope_per_min(samples),
+        f"{slope}slope_mb_per_min_half": slope_per_min(samples[len(samples) // 2 :]),
+    }
 
 
 def failed_share(bill: Mapping[str, Any]) -> float:
@@ -141,20 +158,18 @@ def failed_share(bill: Mapping[str, Any]) -> float:
     return 1 - sum(one.get("ok", 0) for one in outcomes) / total if total else 0.0
 
 
-def _loaded(
-    stack: Stack, in_flight: int, minutes: float, settle_s: float, log: Path
-) -> tuple[list[tuple[float, float, int]], Any]:
+def _loaded(stack: Stack, in_flight: int, minutes: float, settle_s: float, log: Path) -> tuple[list[Sample], Any]:
     topic = topics_of(stack.settings).requests[0]
     arguments = [
         "--servers", stack.broker.bootstrap_servers, "--topic", topic.name, "--answers", topic.responses,
         "--in-flight", str(in_flight), "--warm-up", str(settle_s), "--seconds", str(minutes * 60),
     ]  # fmt: skip
     pid = stack.children["worker"].pid
-    with Sampler(pid, f"http://127.0.0.1:{stack.ports.web}/metrics") as sampler:
+    with Sampler(pid, stack.children["sink"].pid, f"http://127.0.0.1:{stack.ports.web}/metrics") as sampler:
         window = measured("infra.bench.load", arguments, {"worker": pid}, log)
         # What comes after the last request was sent is another state: fewer and fewer calls.
         ended = settle_s + minutes * 60
-    return [sample for sample in sampler.samples if sample[0] <= ended], window
+    return [sample for sample in sampler.samples if sample.at_s <= ended], window
 
 
 def _get(url: str) -> Any:
@@ -166,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0, 1 when a part fails."""
     parser = argparse.ArgumentParser(
         prog="python -m infra.bench.churn",
-        description="Memory of a worker with many slow and failing calls in flight.",
+        description="Memory of worker and sink with many slow and failing calls in flight.",
         epilog="example: python -m infra.bench.churn --minutes 10 --json churn.json",
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="measured window (default 10)")

@@ -8,7 +8,7 @@ Kafka, `turnout sink` with the embedded engine, and this process, which writes t
 afterwards rows, places in Kafka, nano-dollars of charges and drift are compared with what was written.
 `bytes_per_event`: on disk, all tables together, of a database filled up to --rows rows over the last weeks.
 `query_ms_p95`: there each named question is asked --rounds times by one reader while the sink goes on writing; the slowest
-question's 95th percentile, and each one's under `questions`.
+question's 95th percentile, and each one's under `questions`. Not before the merges of so many rows at once are done.
 """
 
 import argparse
@@ -52,6 +52,7 @@ LIVE_PER_S = 100.0
 """Requests a second that are written while questions are asked and while the sink is killed."""
 ALIVE_S = (3.0, 14.0)
 """How long a sink lives before it is killed: some die at their start, some while they replay what the last one left."""
+MERGED_S = 600.0
 APART_S = 17 * 3_600
 """A copy of the log lies so many seconds before the last one: weeks of days, no two hours alike."""
 
@@ -207,6 +208,7 @@ def asked(site: Site, name: str, rows: int, rounds: int) -> dict[str, Any]:
                 f" concat(request_id, '-{copy}') AS request_id, concat(cost_id, '-{copy}') AS cost_id)"
                 f" FROM turnout.log AS l WHERE l.offset < 1000000000 SETTINGS insert_deduplicate = 0"
             )
+        _merged(engine)
         held = int(engine.execute("SELECT count() FROM turnout.log"))
         disk = int(engine.execute("SELECT sum(bytes_on_disk) FROM system.parts WHERE database = 'turnout' AND active"))
     with site.running(name) as child:
@@ -223,6 +225,14 @@ def asked(site: Site, name: str, rows: int, rounds: int) -> dict[str, Any]:
     return {
         "rows_asked": held, "bytes_per_event": round(disk / held, 1), "query_ms_p95": max(figures.values()), "questions": figures,
     }  # fmt: skip
+
+
+def _merged(engine: Engine) -> None:
+    """Wait for the merges of what was filled in within a minute: weeks of a log have theirs behind them when they are asked."""
+    deadline, quiet = time.monotonic() + MERGED_S, 0
+    while quiet < 5 and time.monotonic() < deadline:
+        time.sleep(1.0)
+        quiet = quiet + 1 if engine.execute("SELECT count() FROM system.merges").strip() == b"0" else 0
 
 
 def _p95_ms(site: Site, question: str, rounds: int) -> float:
@@ -243,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--kills", type=int, default=20, help="times the sink is killed; 0 leaves it out (default 20)")
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows to ask; 0 leaves it out (default 10000000)")
-    parser.add_argument("--rounds", type=int, default=20, help="times each question is asked (default 20)")
+    parser.add_argument("--rounds", type=int, default=60, help="times each question is asked (default 60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     given = parser.parse_args(arguments)
     if given.requests < 100 or given.rounds < 1:

@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: python -m infra.bench.churn --minutes 10 --json churn.json",
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="measured window (default 10)")
-    parser.add_argument("--settle", type=float, default=45.0, help="seconds before it (default 45)")
+    parser.add_argument("--settle", type=float, default=180.0, help="seconds before it (default 180)")
     parser.add_argument("--in-flight", type=int, default=1_000, help="requests under way (default 1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     given = parser.parse_args(argv)

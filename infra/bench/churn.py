@@ -7,10 +7,10 @@ The window in which a request is known as a repeated one is half of --settle her
 start; by default it is 10 minutes.
 
 Once a second: the resident memory of worker and sink from /proc, and the requests under way from the worker's /metrics.
-The first --settle seconds are left out: there the heap is filled for the first time. `slope_mb_per_min` is the least-squares
-slope of all the worker's samples after that; `slope_mb_per_min_half` the same of their second half alone, which a heap that
-is still filling makes smaller and a leak does not. `worker_rss_mb` is the highest sample, units of 1e6 bytes. `sink_` names
-the same of the sink, whose engine maps 270 MB of itself and merges what was written now and then.
+The first --settle seconds are left out: there the heap is filled for the first time. `worker_slope_mb_per_min` is the
+least-squares slope of all samples after that; `worker_slope_mb_per_min_half` the same of their second half alone, which a
+heap that is still filling makes smaller and a leak does not. `worker_rss_mb` is the highest sample, units of 1e6 bytes.
+`sink_` names the same of the sink, whose engine maps 270 MB of itself and merges what was written now and then.
 """
 
 import argparse
@@ -132,22 +132,22 @@ def run(in_flight: int, minutes: float, settle_s: float, folder: Path) -> dict[s
         "fault_share": failed_share(bill),
         "in_flight_p50": percentile(busy, 0.5),
         "in_flight_p05": percentile(busy, 0.05),
-        **memory("worker_", "", [(sample.at_s, sample.worker_mb) for sample in kept]),
-        **memory("sink_", "sink_", [(sample.at_s, sample.sink_mb) for sample in kept]),
+        **memory("worker", [(sample.at_s, sample.worker_mb) for sample in kept]),
+        **memory("sink", [(sample.at_s, sample.sink_mb) for sample in kept]),
         "worker_cpu_ms_per_request": window.cpu_ms_per_request("worker"),
         "machine_ms": machine_ms(),
     }
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in results.items()}
 
 
-def memory(rss: str, slope: str, samples: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """The highest, first and last of (seconds, MB) and their slopes. `rss`, `slope`: what the names begin with."""
+def memory(process: str, samples: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """The highest, first and last of (seconds, MB), and their slopes."""
     return {
-        f"{rss}rss_mb": max(value for _, value in samples),
-        f"{rss}rss_mb_first": samples[0][1],
-        f"{rss}rss_mb_last": samples[-1][1],
-        f"{slope}slope_mb_per_min": slope_per_min(samples),
-        f"{slope}slope_mb_per_min_half": slope_per_min(samples[len(samples) // 2 :]),
+        f"{process}_rss_mb": max(value for _, value in samples),
+        f"{process}_rss_mb_first": samples[0][1],
+        f"{process}_rss_mb_last": samples[-1][1],
+        f"{process}_slope_mb_per_min": slope_per_min(samples),
+        f"{process}_slope_mb_per_min_half": slope_per_min(samples[len(samples) // 2 :]),
     }
 
 

@@ -40,7 +40,7 @@ from infra.sql.engine import Engine
 from infra.supervisor import Child, turnout, wait_until
 from projections.clickhouse.queries import QUESTIONS
 from schemas.codec import Codec
-from schemas.errors import TurnoutError
+from schemas.errors import OperationError, TurnoutError
 from schemas.events import CostIncurred
 from schemas.units import MICROS_PER_S
 from streams.settings import Settings, load_settings
@@ -53,6 +53,7 @@ LIVE_PER_S = 100.0
 ALIVE_S = (3.0, 14.0)
 """How long a sink lives before it is killed: some die at their start, some while they replay what the last one left."""
 MERGED_S = 600.0
+"""Seconds that the merges of a filled database may take."""
 APART_S = 17 * 3_600
 """A copy of the log lies so many seconds before the last one: weeks of days, no two hours alike."""
 
@@ -228,9 +229,14 @@ def asked(site: Site, name: str, rows: int, rounds: int) -> dict[str, Any]:
 
 
 def _merged(engine: Engine) -> None:
-    """Wait for the merges of what was filled in within a minute: weeks of a log have theirs behind them when they are asked."""
+    """Wait for the merges of what was filled in within a minute: weeks of a log have theirs behind them when they are asked.
+
+    Raises OperationError when they do not end.
+    """
     deadline, quiet = time.monotonic() + MERGED_S, 0
-    while quiet < 5 and time.monotonic() < deadline:
+    while quiet < 5:
+        if time.monotonic() > deadline:
+            raise OperationError(f"ClickHouse still merges {MERGED_S:g} s after the fill; give fewer --rows.")
         time.sleep(1.0)
         quiet = quiet + 1 if engine.execute("SELECT count() FROM system.merges").strip() == b"0" else 0
 

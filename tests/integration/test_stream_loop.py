@@ -38,7 +38,8 @@ async def test_a_stream_is_the_final_answers_text_whatever_broke(kafka: Embedded
             for number in range(4):
                 text, final, chunks, restarts = await streamed(client, number)
                 assert text == final
-                assert chunks > 2
+                # The first token and the end are never one record; how many lie between is the machine's speed.
+                assert chunks >= 2
                 assert restarts == 0
             simulators.control("a", "stream_cut", share=1.0)
             seen = [await streamed(client, number) for number in range(10, 14)]

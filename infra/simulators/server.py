@@ -15,10 +15,11 @@ from typing import Any, Final, Self
 from aiohttp import web
 
 from infra.simulators import anthropic, google, openai
+from infra.simulators.behaviours import Setting, refuse
 from infra.simulators.bill import Bill, Call
 from infra.simulators.control import answer_control
 from infra.simulators.exchange import SENT_CLOSE, SENT_KEEP, Exchange
-from infra.simulators.faults import FAULTS, STREAM_ONLY, Setting, checked_fault, refuse
+from infra.simulators.faults import FAULTS, STREAM_ONLY, checked_fault
 from infra.simulators.script import ProviderScript, checked_name
 from infra.simulators.text import Corpus
 from infra.simulators.wire import Answer, Ask, Format, Refused, compose

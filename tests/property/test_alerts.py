@@ -1,7 +1,8 @@
 """Laws of alerts: one at a time for a subject, changes in order, told once, and nobody is told of what stands in no log."""
 
 from fold_events import HOOK, SECOND_HOOK
-from fold_logs import Log, alerts_logs, decisions_logs, projection
+from fold_logs import Log, alerts_logs, decisions_logs
+from fold_world import projection
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from fold_logs import CATALOG, Log, attempts_logs, control, projection
+from fold_logs import Log, attempts_logs
+from fold_world import CATALOG, control, projection
 from hypothesis import given
 from hypothesis import strategies as st
 

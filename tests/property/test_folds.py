@@ -1,7 +1,8 @@
 """Laws of every fold: duplicates, snapshots at any point, interleaving, replay; invariants of circuits and money."""
 
 from fold_events import START
-from fold_logs import Compacted, Log, attempts_logs, costs_logs, logs, projection, values
+from fold_logs import Log, attempts_logs, costs_logs, logs
+from fold_world import Compacted, projection, values
 from hypothesis import given
 from hypothesis import strategies as st
 

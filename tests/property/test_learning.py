@@ -3,7 +3,8 @@
 from collections import Counter
 
 from fold_events import START, feedback
-from fold_logs import Log, attempts_logs, feedback_logs, projection
+from fold_logs import Log, attempts_logs, feedback_logs
+from fold_world import projection
 from hypothesis import given
 from hypothesis import strategies as st
 

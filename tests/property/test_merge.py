@@ -6,7 +6,8 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from fold_events import START
-from fold_logs import Log, attempts_logs, costs_logs, projection
+from fold_logs import Log, attempts_logs, costs_logs
+from fold_world import projection
 from hypothesis import given
 from hypothesis import strategies as st
 

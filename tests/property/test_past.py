@@ -1,6 +1,7 @@
 """The state at a moment equals a fresh fold of the log up to it, from whatever compaction left of the published states."""
 
-from fold_logs import Log, logs, projection, values
+from fold_logs import Log, logs
+from fold_world import projection, values
 from hypothesis import event, given
 from hypothesis import strategies as st
 

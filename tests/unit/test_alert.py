@@ -20,7 +20,7 @@ from fold_events import (
     threshold_crossed,
     ticked,
 )
-from fold_logs import in_force
+from fold_world import in_force
 
 from projections.alert import ANOMALY_LIFE, AlertFold, judge_partitions
 from projections.anomaly import AnomalyFold, judge_anomalies

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from fold_events import SECOND, START, failed, probe_failed, probe_succeeded, succeeded, ticked
-from fold_logs import in_force
+from fold_world import in_force
 
 from projections.circuit import CircuitFold
 from projections.fold import LogRecord

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fold_events import SECOND, START, incurred, reserved
-from fold_logs import projection
+from fold_world import projection
 
 from projections.fold import LogRecord
 from projections.judge import BudgetFold, judge_budgets

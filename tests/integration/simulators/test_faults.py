@@ -8,7 +8,7 @@ import pytest
 from simulator_world import ASK, STREAM, ask, billed, events, raw
 
 from infra.simulators import FAULTS, RunningSimulators
-from infra.simulators.faults import BOMB_BYTES
+from infra.simulators.behaviours import BOMB_BYTES
 
 STATUSES = {
     "status_500": (500, None), "status_502": (502, None), "status_503": (503, "server_is_overloaded"),

@@ -18,7 +18,6 @@ import asyncio
 import json
 import statistics
 import sys
-import tempfile
 import threading
 import time
 import urllib.error
@@ -27,10 +26,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra.bench.command import concluded
 from infra.bench.held import hold_closed
 from infra.bench.marks import machine_ms, measured, percentile, rss_mb
 from infra.local import Stack, free_ports, local_stack
-from schemas.errors import OperationError, TurnoutError
+from schemas.errors import OperationError
 from streams.topics import topics_of
 
 LATENCY_MS = 15_000.0
@@ -191,17 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if given.minutes <= 0 or given.settle < 0 or given.in_flight <= 0:
         parser.error("--minutes and --in-flight must be above 0, --settle 0 or more")
-    try:
-        with tempfile.TemporaryDirectory(prefix="turnout-churn-") as folder:
-            results = run(given.in_flight, given.minutes, given.settle, Path(folder))
-    except TurnoutError as error:
-        print(error, file=sys.stderr)
-        return 1
-    shown = json.dumps(results, indent=2)
-    print(shown)
-    if given.json is not None:
-        given.json.write_text(shown + "\n")
-    return 0
+    return concluded(lambda folder: run(given.in_flight, given.minutes, given.settle, folder), given.json)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import asyncio
 import contextlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
@@ -31,11 +30,11 @@ from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from infra.bench.command import concluded
 from infra.bench.held import hold_closed
 from infra.bench.marks import Window, machine_ms, measured, percentiles
 from infra.local import Stack, free_ports, local_stack
 from infra.ports import free_port
-from schemas.errors import TurnoutError
 from streams.topics import topics_of
 
 DEADLINE_MS = 400
@@ -212,17 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if given.rate <= 0 or given.seconds <= 0:
         parser.error("--rate and --seconds must be above 0")
-    try:
-        with tempfile.TemporaryDirectory(prefix="turnout-failover-") as folder:
-            results = run(given.rate, given.seconds, Path(folder))
-    except TurnoutError as error:
-        print(error, file=sys.stderr)
-        return 1
-    shown = json.dumps(results, indent=2)
-    print(shown)
-    if given.json is not None:
-        given.json.write_text(shown + "\n")
-    return 0
+    return concluded(lambda folder: run(given.rate, given.seconds, folder), given.json)
 
 
 if __name__ == "__main__":

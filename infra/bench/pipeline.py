@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -28,9 +27,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from infra.bench.command import concluded
 from infra.bench.marks import Window, cpu_s, machine_ms, measured, percentiles, rss_mb
 from infra.local import free_ports, local_stack
-from schemas.errors import TurnoutError
 from streams.topics import topics_of
 
 LATENCY_MS = 50.0
@@ -155,17 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     if given.rate <= 0 or given.seconds <= 0:
         parser.error("--rate and --seconds must be above 0")
-    try:
-        with tempfile.TemporaryDirectory(prefix="turnout-bench-") as folder:
-            results = run(given.rate, given.seconds, split=given.split, folder=Path(folder))
-    except TurnoutError as error:
-        print(error, file=sys.stderr)
-        return 1
-    shown = json.dumps(results, indent=2)
-    print(shown)
-    if given.json is not None:
-        given.json.write_text(shown + "\n")
-    return 0
+    return concluded(lambda folder: run(given.rate, given.seconds, split=given.split, folder=folder), given.json)
 
 
 if __name__ == "__main__":

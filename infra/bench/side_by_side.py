@@ -12,20 +12,18 @@ keep no log. For each: an open loop at --rate, then a closed loop of --in-flight
 """
 
 import argparse
-import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from infra.bench.command import concluded
 from infra.bench.gateways import Gateway, litellm, portkey, running
 from infra.bench.marks import Window, machine_ms, measured, percentiles
 from infra.bench.pipeline import LATENCY_MS, write_scripts
 from infra.local import Stack, free_ports, local_stack
 from infra.ports import free_port
-from schemas.errors import TurnoutError
 from streams.topics import topics_of
 
 WARM_UP_S = 3.0
@@ -126,17 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=15.0, help="each measured window (default 15)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     given = parser.parse_args(argv)
-    try:
-        with tempfile.TemporaryDirectory(prefix="turnout-bench-") as folder:
-            results = run(given, Path(folder))
-    except TurnoutError as error:
-        print(error, file=sys.stderr)
-        return 1
-    shown = json.dumps(results, indent=2)
-    print(shown)
-    if given.json is not None:
-        given.json.write_text(shown + "\n")
-    return 0
+    return concluded(lambda folder: run(given, folder), given.json)
 
 
 if __name__ == "__main__":

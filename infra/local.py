@@ -88,7 +88,7 @@ def file_document(config: Path | None) -> dict[str, object]:
     """The user's file as it is; empty where there is none. Raises ConfigurationError when it is wrong."""
     file = settings_file(config)
     load_settings(file)
-    return dict(yaml.safe_load(file.read_text()) or {}) if file else {}
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file else {}
 
 
 def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulate: bool) -> dict[str, object]:

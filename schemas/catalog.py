@@ -1,9 +1,11 @@
 """Models and deployments: what can serve a request, at what price, with which limits."""
 
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic_core import PydanticCustomError
 
 from schemas.units import usd_to_nano
 
@@ -72,7 +74,7 @@ class Model(Configured):
     capabilities: frozenset[str] = frozenset()
     refuses: frozenset[Refusal] = frozenset()
     price_usd_per_million: Prices = Prices()
-    quality: dict[Task, float] = {}
+    quality: dict[Task, Annotated[float, Field(ge=0, le=1)]] = {}
 
     @field_serializer("capabilities", "refuses")
     def _sorted(self, names: frozenset[str]) -> list[str]:
@@ -119,6 +121,19 @@ class Deployment(Configured):
         return (self.api_key,) if isinstance(self.api_key, str) else self.api_key
 
 
+Problem = tuple[tuple[str | int, ...], str]
+"""Where a catalog is wrong, and how."""
+
+
+def _twice(section: str, items: Sequence[Model | Deployment]) -> Iterator[Problem]:
+    """Ids that an earlier item has."""
+    seen: set[str] = set()
+    for place, item in enumerate(items):
+        if item.id in seen:
+            yield (section, place, "id"), f"{item.id} is the id of an earlier one; ids must be unique"
+        seen.add(item.id)
+
+
 class Catalog(Configured):
     """Deployments keep their order: events name them by index."""
 
@@ -128,13 +143,18 @@ class Catalog(Configured):
     @model_validator(mode="after")
     def _consistent(self) -> "Catalog":
         known = {model.id for model in self.models}
-        if len(known) < len(self.models):
-            raise ValueError("two models have the same id; ids must be unique")
-        if len({deployment.id for deployment in self.deployments}) < len(self.deployments):
-            raise ValueError("two deployments have the same id; ids must be unique")
-        for deployment in self.deployments:
-            if deployment.model not in known:
-                raise ValueError(f"deployment {deployment.id} names the model {deployment.model}, add it to models")
+        problems = [
+            *_twice("models", self.models),
+            *_twice("deployments", self.deployments),
+            *(
+                (("deployments", place, "model"), f"the models hold no {deployment.model}; add it to them")
+                for place, deployment in enumerate(self.deployments)
+                if deployment.model not in known
+            ),
+        ]
+        if problems:
+            text = "; ".join(f"{'.'.join(map(str, path))}: {message}" for path, message in problems)
+            raise PydanticCustomError("inconsistent", "{text}", {"text": text, "problems": problems})
         return self
 
     @cached_property

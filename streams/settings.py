@@ -1,8 +1,9 @@
 """Settings: one YAML file and the environment. Every wrong key is named with its line."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -167,20 +168,8 @@ def settings_file(given: Path | None) -> Path | None:
 
 def load_settings(file: Path | None) -> Settings:
     """Read the file and the environment. Raises ConfigurationError with one sentence for every wrong key."""
-    document: Any = {}
-    root: yaml.Node | None = None
-    if file is not None:
-        try:
-            text = file.read_text()
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            document = yaml.safe_load(text) or {}
-        except OSError as error:
-            raise ConfigurationError(f"{file} cannot be read ({error.strerror}); name a file with --config") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"{file}:{mark.line + 1}" if mark else str(file)
-            problem = getattr(error, "problem", None) or "not YAML"
-            raise ConfigurationError(f"{where}: {problem}; correct the YAML") from None
+    text, root = ("", None) if file is None else read_nodes(file)
+    document = yaml.safe_load(text) or {}
     if not isinstance(document, dict):
         raise ConfigurationError(f"{file}:1: the file must be a mapping of sections such as kafka and catalog")
     try:
@@ -189,21 +178,65 @@ def load_settings(file: Path | None) -> Settings:
         raise ConfigurationError(*_sentences(error, file, root)) from None
 
 
+def read_nodes(file: Path) -> tuple[str, yaml.Node | None]:
+    """The file's text, and its nodes, which know their lines. Raises ConfigurationError where it is no clear YAML."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read ({error.strerror}); name a file with --config") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file}: byte {error.start} is not UTF-8; save the file as UTF-8 text") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file}:{mark.line + 1}" if mark else str(file)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
+        raise ConfigurationError(f"{where}: {problem}; correct the YAML") from None
+    if problems := [f"{file}:{problem}" for problem in _ambiguous(root)]:
+        raise ConfigurationError(*problems)
+    return text, root
+
+
+def _ambiguous(node: yaml.Node | None, path: str = "", above: tuple[yaml.Node, ...] = ()) -> Iterator[str]:
+    """`LINE: what is wrong` of a key that stands twice, of which YAML would keep the last alone, and of a value in itself."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return
+    if node in above:
+        yield f"{node.start_mark.line + 1}: {path} holds itself; remove the alias"
+        return
+    lines: dict[str, int] = {}
+    for index, item in enumerate(node.value):
+        key, value = item if isinstance(node, yaml.MappingNode) else (None, item)
+        name = f"{path}.{index if key is None else key.value}".removeprefix(".")
+        if key is not None:
+            line = key.start_mark.line + 1
+            if name in lines:
+                yield f"{line}: {name} stands on line {lines[name]} already; keep one of the two"
+            lines.setdefault(name, line)
+        yield from _ambiguous(value, name, (*above, node))
+
+
 def _sentences(error: ValidationError, file: Path | None, root: yaml.Node | None) -> list[str]:
-    sentences = []
-    for problem in error.errors(include_input=False, include_url=False):
-        # pydantic adds "[key]" where a key of a mapping is wrong.
-        path = [part for part in problem["loc"] if isinstance(part, (str, int)) and part != "[key]"]
-        name = ".".join(str(part) for part in path) or "configuration"
-        line = _line(root, path)
-        variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in path).upper()
-        where = variable if variable in os.environ else f"{file}:{line}" if line else str(file or "environment")
-        if problem["type"] == "extra_forbidden":
-            sentences.append(f"{where}: {name} is not a key that Turnout knows; remove it or correct its spelling")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            sentences.append(f"{where}: {name}: {message[:1].lower()}{message[1:]}")
-    return sentences
+    return [
+        _sentence([*problem["loc"], *path], problem["type"], message, file, root)
+        for problem in error.errors(include_input=False, include_url=False)
+        # A catalog names all that does not fit together at once.
+        for path, message in problem.get("ctx", {}).get("problems", [((), problem["msg"])])
+    ]
+
+
+def _sentence(place: list[str | int], kind: str, message: str, file: Path | None, root: yaml.Node | None) -> str:
+    # pydantic adds "[key]" where a key of a mapping is wrong.
+    path = [part for part in place if isinstance(part, (str, int)) and part != "[key]"]
+    name = ".".join(str(part) for part in path) or "configuration"
+    line = _line(root, path)
+    variable = ENVIRONMENT_PREFIX + "__".join(str(part) for part in path).upper()
+    where = variable if variable in os.environ else f"{file}:{line}" if line else str(file or "environment")
+    if kind == "extra_forbidden":
+        return f"{where}: {name} is not a key that Turnout knows; remove it or correct its spelling"
+    message = message.removeprefix("Value error, ")
+    # An id keeps its letters.
+    return f"{where}: {name}: {message if kind == 'inconsistent' else message[:1].lower() + message[1:]}"
 
 
 def _line(node: yaml.Node | None, path: list[str | int]) -> int | None:

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     TIER = "tier"
 
 
+NEEDS = (Reason.TOOLS, Reason.VISION, Reason.JSON_SCHEMA, Reason.STREAMING)
+"""What a request may need of a model: the capabilities of the catalog that are looked at."""
 RELAXATION = (Reason.REGION, Reason.MIN_QUALITY, Reason.TIER, Reason.RATE_LIMIT)
 """What the emergency tier gives up, one after the other; nothing else is ever given up."""
 ASLEEP = frozenset((Reason.CIRCUIT_OPEN, Reason.HALF_OPEN_BUSY, Reason.COOLING, Reason.UNHEALTHY))
@@ -183,7 +185,7 @@ def capability(compiled: Compiled, position: int, request: ChatRequest) -> Reaso
         return Reason.DENIED
     if routing.allow is not None and not _matches(routing.allow, deployment.provider, model.id, deployment.id):
         return Reason.NOT_ALLOWED
-    for need in (Reason.TOOLS, Reason.VISION, Reason.JSON_SCHEMA, Reason.STREAMING):
+    for need in NEEDS:
         if need.value in request.needs and need.value not in model.capabilities:
             return need
     if model.refuses:

@@ -1,8 +1,9 @@
 """`turnout check`: reads the configuration, names every problem with its line, touches nothing."""
 
+import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -28,16 +29,17 @@ def check(config: Config = None) -> None:
       turnout check --config turnout.yaml
     """
     from schemas.errors import ConfigurationError
-    from streams.settings import load_settings, settings_file
+    from streams.settings import load_settings, read_nodes, settings_file
 
     file = settings_file(config)
+    root: yaml.Node | None = None
     settings: Settings | None = None
     problems: list[str] = []
     try:
+        root = read_nodes(file)[1] if file else None
         settings = load_settings(file)
     except ConfigurationError as error:
         problems += error.problems
-    root = _root(file)
     problems += missing_credentials(file, root)
     problems += cross_problems(settings, file, root)
     if problems:
@@ -91,6 +93,9 @@ def cross_problems(settings: "Settings | None", file: Path | None, root: "yaml.N
 
 
 def _consistency(settings: "Settings", file: Path | None, root: "yaml.Node | None") -> list[str]:
+    from projections.measure import HIGHER_IS_BETTER
+    from streams.topics import topics_of
+
     found = []
     subjects = [budget.subject for budget in settings.budgets]
     for index, (budget, subject) in enumerate(zip(settings.budgets, subjects, strict=True)):
@@ -106,8 +111,11 @@ def _consistency(settings: "Settings", file: Path | None, root: "yaml.Node | Non
             if value and value in values[:index]:
                 where = _item(file, root, "tenants", index)
                 found.append(f"{where}: tenants.{index}.{field} is {value}, which an earlier tenant has; use another")
-    from streams.topics import topics_of
-
+    for index, target in enumerate(settings.sla):
+        limits = [limit for limit in (target.target, target.warning, target.critical) if limit is not None]
+        if limits != sorted(limits, reverse=target.metric in HIGHER_IS_BETTER):
+            found.append(f"{_item(file, root, 'sla', index)}: sla.{index} warns of {target.metric} before the target is missed; "
+                         "target, warning and critical go from good to bad")  # fmt: skip
     longest = max(topics_of(settings).all(), key=len)
     if len(longest) > LONGEST_TOPIC_NAME:
         found.append(f"{_item(file, root, 'kafka')}: kafka.topic_prefix makes a topic of {len(longest)} letters, "
@@ -122,11 +130,27 @@ def _consistency(settings: "Settings", file: Path | None, root: "yaml.Node | Non
 
 def warnings(settings: "Settings") -> list[str]:
     """What is allowed and seldom meant."""
+    from agents.routing.filters import NEEDS
     from streams.topics import topics_of
 
     found = []
     if not settings.catalog.deployments:
         found.append("the catalog has no deployments, so every request gets an error answer; add some")
+    known = {need.value for need in NEEDS}
+    for model in settings.catalog.models:
+        if unknown := sorted(model.capabilities - known):
+            found.append(
+                f"the model {model.id} has {', '.join(unknown)}, which no request needs; the capabilities that are asked for "
+                f"are {', '.join(sorted(known))}"
+            )
+    scopes = [(f"sla.{index}", target.scope) for index, target in enumerate(settings.sla)]
+    scopes += [(f"budgets.{index}", budget.scope) for index, budget in enumerate(settings.budgets)]
+    providers: set[str] = {deployment.provider for deployment in settings.catalog.deployments}
+    names = {"provider": providers, "deployment": set(settings.catalog.deployment_by_id)}
+    for place, scope in scopes:
+        kind, _, name = scope.partition(":")
+        if settings.catalog.deployments and kind in names and not fnmatch.filter(names[kind], name):
+            found.append(f"{place}.scope names the {kind} {name}, which no deployment has")
     if settings.kafka.topic_prefix[-1] not in ".-_":
         found.append(f"kafka.topic_prefix {settings.kafka.topic_prefix} ends in no separator; `llm.` is usual")
     total = settings.kafka.partitions * len(topics_of(settings).all())
@@ -137,18 +161,6 @@ def warnings(settings: "Settings") -> list[str]:
 
 def _count(number: int, name: str) -> str:
     return f"{number} {name}" if number == 1 else f"{number} {name}s"
-
-
-def _root(file: Path | None) -> "yaml.Node | None":
-    import yaml
-
-    if file is None:
-        return None
-    try:
-        node: Any = yaml.compose(file.read_text(), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    return node  # type: ignore[no-any-return]
 
 
 def _child(node: "yaml.Node | None", name: str) -> "yaml.Node | None":

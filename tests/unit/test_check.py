@@ -103,3 +103,77 @@ def test_check_of_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -
     status, out, err = run(capsys, "check", "--config", "/no/such/file")
     assert (status, out) == (2, "")
     assert err.startswith("/no/such/file cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\x00\x01", "special characters are not allowed"),
+        (b"web: {port: 1}\n# caf\xe9\n", "byte 20 is not UTF-8"),
+        (b"kafka: &self\n  x: *self\n", "kafka.x holds itself"),
+        (b"sla: []\nweb: {port: 0}\nsla: []\n", ":3: sla stands on line 1 already"),
+        (b"web:\n  port: 0\n  port: 1\n", ":3: web.port stands on line 2 already"),
+    ],
+)
+def test_a_file_that_yaml_would_misread_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, said: str
+) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_bytes(content)
+    status, out, err = run(capsys, "check", "--config", str(file))
+    assert (status, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_catalog_names_all_that_does_not_fit_together(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    endpoint = "provider: openai, base_url: 'http://127.0.0.1:1'"
+    file.write_text(
+        "catalog:\n  models:\n    - {id: Small}\n    - {id: Small}\n  deployments:\n"
+        f"    - {{id: one, model: Small, {endpoint}}}\n    - {{id: one, model: large, {endpoint}}}\n"
+    )
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 2
+    assert err.splitlines() == [
+        f"{file}:4: catalog.models.1.id: Small is the id of an earlier one; ids must be unique",
+        f"{file}:7: catalog.deployments.1.id: one is the id of an earlier one; ids must be unique",
+        f"{file}:7: catalog.deployments.1.model: the models hold no large; add it to them",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "limits", "wrong"),
+    [
+        ("latency_p95_ms", "target: 500, warning: 900, critical: 2000", False),
+        ("latency_p95_ms", "target: 500, critical: 400", True),
+        ("availability", "target: 0.99, warning: 0.95, critical: 0.9", False),
+        ("availability", "target: 0.99, warning: 0.995", True),
+    ],
+)
+def test_limits_of_a_target_go_from_good_to_bad(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, metric: str, limits: str, wrong: bool
+) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(f"sla:\n  - {{metric: {metric}, {limits}}}\n")
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == (2 if wrong else 0)
+    assert (f"{file}:2: sla.0 " in err) is wrong
+
+
+def test_check_warns_of_names_that_nothing_has(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(
+        "catalog:\n  models: [{id: small, capabilities: [tool, streaming]}]\n"
+        "  deployments: [{id: one, provider: openai, model: small, base_url: 'http://127.0.0.1:1'}]\n"
+        "sla:\n  - {metric: availability, target: 0.9, scope: 'provider:open*'}\n"
+        "  - {metric: availability, target: 0.9, scope: 'deployment:two'}\n"
+        "budgets: [{scope: 'provider:gogle', period: day, limit_usd: 1}]\n"
+    )
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 0
+    warned = err.splitlines()
+    assert len(warned) == 3
+    assert "the model small has tool, which no request needs" in warned[0]
+    assert "sla.1.scope names the deployment two" in warned[1]
+    assert "budgets.0.scope names the provider gogle" in warned[2]

@@ -27,10 +27,8 @@ def _weighing(weights: dict[WeightName, float]) -> dict[WeightName, float]:
     return weights
 
 
-Weights = Annotated[
-    dict[WeightName, Annotated[float, Field(ge=0, allow_inf_nan=False)]],
-    AfterValidator(_weighing),
-]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weights = Annotated[dict[WeightName, Weight], AfterValidator(_weighing)]
 """Of the utilities that `weighted` and `adaptive` add up; only their proportions count."""
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.catalog import ModelTier, Task
 from schemas.errors import RequestError
-from schemas.policy import BalancerName, StrategyName, WeightName
+from schemas.policy import BalancerName, StrategyName, Weight, WeightName
 
 Priority = Literal["interactive", "standard", "batch"]
 DEPLOYMENT_PREFIX = "deployment:"
@@ -31,7 +31,7 @@ class Routing(BaseModel):
     deadline_ms: int | None = Field(None, gt=0, le=MAX_DEADLINE_MS)
     max_cost_usd: float | None = Field(None, ge=0)
     min_quality: float | None = Field(None, ge=0, le=1)
-    weights: dict[WeightName, float] | None = None
+    weights: dict[WeightName, Weight] | None = None
     region: str | None = None
     allow: list[str] | None = None
     deny: list[str] | None = None
@@ -158,7 +158,8 @@ def _invalid(error: ValidationError, request_id: str | None) -> RequestError:
     problems = []
     param = None
     for problem in error.errors(include_input=False, include_url=False):
-        path = ".".join(str(part) for part in problem["loc"])
+        # pydantic adds "[key]" where a key of a mapping is wrong.
+        path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
         param = param or path
         if problem["type"] == "extra_forbidden":
             problems.append(f"`{path}` is not a field that Turnout knows; remove it or correct its name")

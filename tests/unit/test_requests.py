@@ -130,6 +130,8 @@ def test_not_an_object(body: Any) -> None:
         ({"messages": MESSAGES, "routing": {"max_cost_usd": -0.1}}, "routing.max_cost_usd"),
         ({"messages": MESSAGES, "routing": {"min_quality": 1.1}}, "routing.min_quality"),
         ({"messages": MESSAGES, "routing": {"weights": {"cost": SECRET}}}, "routing.weights.cost"),
+        ({"messages": MESSAGES, "routing": {"weights": {"cost": -1}}}, "routing.weights.cost"),
+        ({"messages": MESSAGES, "routing": {"weights": {"price": 1}}}, "routing.weights.price"),
         ({"messages": MESSAGES, "routing": {"allow": SECRET}}, "routing.allow"),
         ({"messages": MESSAGES, "routing": {"tags": {"team": 3}}}, "routing.tags.team"),
         ({"messages": MESSAGES, "routing": {"fallback": 1}}, "routing.fallback"),

@@ -6,17 +6,22 @@ import socket
 from infra.kafka_jars import KafkaStartError
 
 HOST = "127.0.0.1"
+LOWEST, ABOVE = 20_000, 32_768
+"""Below the ephemeral range of Linux: there a client that reconnects to a dead broker may connect to itself."""
+
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on, below the ephemeral range (from 32,768 on Linux).
-
-    In that range a client that reconnects to a dead broker may connect to itself, and the broker cannot bind again.
-    """
-    for port in random.SystemRandom().sample(range(20_000, 32_768), 200):
+    """A TCP port nobody listens on, another one at each call: who asks for several binds them all later."""
+    left = [port for port in range(LOWEST, ABOVE) if port not in _given]
+    for port in random.SystemRandom().sample(left, min(len(left), 200)):
         if is_free(port):
+            _given.add(port)
             return port
-    raise KafkaStartError("No free port was found between 20000 and 32767: stop some of the servers on this machine.")
+    raise KafkaStartError(
+        f"No free port was found between {LOWEST} and {ABOVE - 1}: stop some of the servers on this machine."
+    )
 
 
 def is_free(port: int) -> bool:

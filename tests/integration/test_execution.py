@@ -2,19 +2,16 @@
 
 import asyncio
 import gzip
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from peer import (
     BODY,
     CANARY,
     ERROR,
     GOOD,
-    TLS,
     Reply,
     call,
     deployment,
@@ -27,24 +24,10 @@ from peer import (
 )  # fmt: skip
 
 from agents.execution.client import Caller
-from agents.execution.credentials import Credentials
 from agents.execution.outcome import Succeeded
 from schemas.failures import Failure
 
-
-@pytest_asyncio.fixture
-async def caller() -> AsyncIterator[Caller]:
-    one = Caller(Credentials({"KEY": f" {CANARY}\n"}), tls=TLS)
-    yield one
-    await one.aclose()
-
-
-@pytest.fixture(autouse=True)
-def _no_key_in_logs(caplog: pytest.LogCaptureFixture) -> Any:
-    caplog.set_level(logging.DEBUG)
-    yield
-    assert CANARY not in caplog.text
-    assert "secret prompt" not in caplog.text
+pytestmark = pytest.mark.usefixtures("no_key_in_logs")
 
 
 async def test_an_answer(caller: Caller) -> None:

@@ -1,15 +1,12 @@
 """A call as it goes over a real socket: its limits, its connections and its keys."""
 
 import asyncio
-import logging
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
 from peer import (
     CANARY,
     GOOD,
@@ -32,20 +29,7 @@ from infra.simulators import ProviderScript, start_simulators
 from schemas.errors import ConfigurationError
 from schemas.failures import Failure
 
-
-@pytest_asyncio.fixture
-async def caller() -> AsyncIterator[Caller]:
-    one = Caller(Credentials({"KEY": f" {CANARY}\n"}), tls=TLS)
-    yield one
-    await one.aclose()
-
-
-@pytest.fixture(autouse=True)
-def _no_key_in_logs(caplog: pytest.LogCaptureFixture) -> Any:
-    caplog.set_level(logging.DEBUG)
-    yield
-    assert CANARY not in caplog.text
-    assert "secret prompt" not in caplog.text
+pytestmark = pytest.mark.usefixtures("no_key_in_logs")
 
 
 @pytest.mark.parametrize("reply", [hangs, trickles])

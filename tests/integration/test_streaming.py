@@ -1,39 +1,22 @@
 """A stream over a real socket: where it may break, stall or end, and what is made of that."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
 import orjson
 import pytest
-import pytest_asyncio
-from peer import BODY, CANARY, ERROR, GOOD, TLS, Reply, deployment, message, peer, resets, says
+from peer import BODY, CANARY, ERROR, GOOD, Reply, deployment, message, peer, resets, says
 
 from agents.execution.client import MAX_BYTES, Caller
-from agents.execution.credentials import Credentials
 from agents.execution.outcome import Failed, Outcome, Succeeded
+
+pytestmark = pytest.mark.usefixtures("no_key_in_logs")
 
 HEAD = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nx-request-id: req_9\r\n\r\n"
 END = b"0\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 WORDS = ["Hé", "llo", " the", "re", " — ", "all."]
-
-
-@pytest_asyncio.fixture
-async def caller() -> AsyncIterator[Caller]:
-    one = Caller(Credentials({"KEY": CANARY}), tls=TLS)
-    yield one
-    await one.aclose()
-
-
-@pytest.fixture(autouse=True)
-def _no_key_in_logs(caplog: pytest.LogCaptureFixture) -> Any:
-    caplog.set_level(logging.DEBUG)
-    yield
-    assert CANARY not in caplog.text
-    assert "secret prompt" not in caplog.text
 
 
 def event(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:

@@ -1,10 +1,10 @@
 """`turnout decide`: the decision for a request, made here and now, without calling anyone or publishing anything."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infra.cli.bodies import read_bodies
 from infra.cli.options import AsJson, Config, codec_of, print_json, run, settings_of
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ def decide(
     from schemas.requests import parse_request
 
     settings = settings_of(config)
+    body = _only(read_bodies(request), request)
     try:
-        asked = parse_request(_read(request), max_bytes=settings.worker.max_request_bytes)
+        asked = parse_request(body, max_bytes=settings.worker.max_request_bytes)
         view = run(_live(settings)) if live else _offline(settings)
         configuration = view.inforce.configuration
         if not configuration.catalog.deployments:
@@ -63,18 +64,15 @@ def decide(
     typer.echo("\n".join([f"Task {decided.task}.", *decision_words(story)]))
 
 
-def _read(name: str) -> bytes:
-    """The bytes of the file. Raises OperationError."""
-    import sys
+def _only(bodies: list[dict[str, Any]], file: str) -> bytes:
+    """The one body as JSON. Raises ConfigurationError for several."""
+    import orjson
 
-    from schemas.errors import OperationError
+    from schemas.errors import ConfigurationError
 
-    if name == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise OperationError(f"{name} cannot be read ({error.strerror}); name a file with a request, or -.") from None
+    if len(bodies) > 1:
+        raise ConfigurationError(f"{file} holds {len(bodies)} requests; decide takes one at a time")
+    return orjson.dumps(bodies[0])
 
 
 def _offline(settings: "Settings") -> "RoutingView":

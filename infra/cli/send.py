@@ -1,19 +1,16 @@
 """`turnout send`: publishes chat requests from a file or stdin, and waits for their answers where asked."""
 
 import asyncio
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infra.cli.bodies import read_bodies
 from infra.cli.options import Config, print_json, run, say, settings_of
 
 if TYPE_CHECKING:
     from streams.client import TurnoutClient
     from streams.settings import Settings
-
-EXPECTED = "one JSON object with `messages`, or JSON Lines with one on each line"
 
 
 def send(
@@ -37,47 +34,6 @@ def send(
     bodies = read_bodies(file)
     if not run(_send(settings, bodies, stream, wait, key, topic, timeout)):
         raise typer.Exit(1)
-
-
-def read_bodies(file: str) -> list[dict[str, Any]]:
-    """Request bodies of a file or of stdin. Raises ConfigurationError that names the line at fault."""
-    from schemas.errors import ConfigurationError
-
-    try:
-        text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file[:80]} cannot be read ({error.strerror}); name a file that holds {EXPECTED}, or - for stdin"
-        ) from None
-    return parse_bodies(text, "stdin" if file == "-" else file)
-
-
-def parse_bodies(text: bytes, name: str) -> list[dict[str, Any]]:
-    """One JSON object, or JSON Lines. Raises ConfigurationError that names the line at fault."""
-    import orjson
-
-    from schemas.errors import ConfigurationError
-
-    try:
-        whole = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        whole = None
-    if isinstance(whole, dict):
-        return [whole]
-    bodies = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            body = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            body = None
-        if not isinstance(body, dict):
-            raise ConfigurationError(f"{name}:{number}: this is not a JSON object; {name} must hold {EXPECTED}")
-        bodies.append(body)
-    if not bodies:
-        raise ConfigurationError(f"{name} is empty; it must hold {EXPECTED}")
-    return bodies
 
 
 async def _send(

@@ -77,3 +77,9 @@ def test_decide_as_json_and_what_it_cannot_decide(files: tuple[str, str], capsys
     Path(request).write_bytes(b'{"model": "nobody", "messages": [{"role": "user", "content": "hi"}]}')
     assert run_command(["decide", request, "--config", config]) == 1
     assert "nobody" in capsys.readouterr().err
+    Path(request).write_bytes(b'{"messages": [],\n"model"\n}')
+    assert run_command(["decide", request, "--config", config]) == 2
+    assert capsys.readouterr().err.startswith(f"{request}:3: this is not a JSON object")
+    Path(request).write_bytes(b'{"messages": []}\n{"messages": []}\n')
+    assert run_command(["decide", request, "--config", config]) == 2
+    assert "holds 2 requests" in capsys.readouterr().err

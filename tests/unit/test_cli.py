@@ -6,8 +6,8 @@ import pytest
 import typer
 from cli_run import run
 
+from infra.cli.bodies import parse_bodies
 from infra.cli.main import COMMANDS, GROUPS, app
-from infra.cli.send import parse_bodies
 from infra.cli.set_values import known
 from infra.cli.sql import credentials_of, door_url, question_of, sentence
 from infra.sql.account import accounts_of
@@ -114,7 +114,13 @@ def test_a_question_keeps_its_defaults_where_nothing_is_given() -> None:
 def test_bodies_are_json_or_json_lines() -> None:
     assert parse_bodies(b'{\n"a": 1\n}', "f") == [{"a": 1}]
     assert parse_bodies(b'{"a": 1}\n\n{"a": 2}\n', "f") == [{"a": 1}, {"a": 2}]
-    for text, named in ((b"hello\n", "f:1"), (b'{"a": 1}\n[1]\n', "f:2"), (b"", "f is empty"), (b"[{}]", "f:1")):
+    for text, named in (
+        (b"hello\n", "f:1"),
+        (b'{"a": 1}\n[1]\n', "f:2"),
+        (b"", "f is empty"),
+        (b"[{}]", "f:1"),
+        (b'{\n"a": 1,\n"b": 2,}\n', "f:3"),
+    ):
         with pytest.raises(ConfigurationError, match=named):
             parse_bodies(text, "f")
 

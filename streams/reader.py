@@ -27,7 +27,17 @@ async def group_less(cluster: Cluster, *, wait_ms: int = 10) -> AsyncIterator[AI
     try:
         yield consumer
     finally:
-        await consumer.stop()
+        await _stopped(consumer)
+
+
+async def _stopped(consumer: AIOKafkaConsumer) -> None:
+    """Stop it. aiokafka takes a cancellation that comes meanwhile for that of its own tasks, and whoever was cancelled
+    goes on: a stream of the client library waited for ever for an answer that had come."""
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    await consumer.stop()
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:

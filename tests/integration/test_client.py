@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from infra.kafka import EmbeddedKafka
 from schemas.errors import OperationError
 from streams.client import TurnoutClient
-from streams.reader import group_less, partitions_of
+from streams.reader import group_less, partitions_of, read_to_end
 from streams.settings import Settings
 from streams.topics import create_topics, topics_of
 
@@ -151,3 +151,25 @@ async def test_an_error_before_the_stream_ends_it(settings: Settings, producer: 
     assert [(piece.last, piece.restart, piece.body["error"]["code"]) for piece in pieces] == [
         (True, False, "invalid_request")
     ]
+
+
+async def test_who_is_cancelled_while_a_reader_closes_ends(settings: Settings) -> None:
+    """As a stream does whose last chunk comes while its answer is still looked for among earlier ones."""
+    closing = asyncio.Event()
+
+    async def reading() -> None:
+        async with group_less(settings.kafka.access) as consumer:
+            async for _ in read_to_end(consumer, await partitions_of(consumer, settings.kafka.topic_prefix + "control")):
+                pass
+            closing.set()
+        await asyncio.Event().wait()
+
+    for rounds in range(12):
+        closing.clear()
+        task = asyncio.create_task(reading())
+        await closing.wait()
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=30)
+        assert task.cancelled(), f"the cancellation after {rounds} rounds of the loop was lost"

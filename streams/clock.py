@@ -27,13 +27,19 @@ class BrokerClock:
         """Broker time in microseconds."""
         return int((time.monotonic() + self._offset) * MICROS)
 
+    def listens(self, sent: float) -> bool:
+        """Whether the acknowledgement of a record sent at `sent` (monotonic seconds) is wanted.
+
+        20 samples a second follow any drift; every record of a busy worker would cost more than it tells.
+        """
+        if sent < self._next_sample:
+            return False
+        self._next_sample = sent + 0.05
+        return True
+
     def acknowledged(self, sent: float, broker_ms: int) -> None:
         """Learn from a record sent at `sent` (monotonic seconds), which the broker stamped `broker_ms`."""
         arrived = time.monotonic()
-        if arrived < self._next_sample:
-            return
-        # 20 samples a second follow any drift; every record of a busy worker would cost more than it tells.
-        self._next_sample = arrived + 0.05
         # The broker's stamp has whole milliseconds, rounded down: half of one is its mean error.
         offset = (broker_ms + 0.5) / 1000 - (sent + arrived) / 2
         self._samples.append((arrived - sent, offset))

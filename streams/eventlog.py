@@ -112,6 +112,14 @@ def _echoed(record: RequestRecord, own: Mapping[str, str]) -> list[tuple[str, by
 
 async def acknowledged(futures: Sequence[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
     """Wait for all; the first failure is raised once every one has ended, so that none is left unobserved."""
-    if len(futures) > 1:
-        await asyncio.wait(futures)
-    return [await future for future in futures]
+    records: list[RecordMetadata] = []
+    failure: Exception | None = None
+    # One after the other: they mostly come in one answer of the broker; asyncio.wait() adds and removes a callback for each.
+    for future in futures:
+        try:
+            records.append(await future)
+        except Exception as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+    return records

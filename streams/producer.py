@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer.sender import Sender
-from aiokafka.structs import RecordMetadata
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 import streams.connections  # noqa: F401 - every client from here on uses them
 from schemas.codec import Codec
@@ -22,6 +22,7 @@ from streams.lease import OpenEnded
 
 log = structlog.get_logger()
 HELD_POLL_S = 0.01
+REQUEST_TIMEOUT_MS = 30_000
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -62,7 +63,10 @@ class LeasedSender(Sender):  # type: ignore[misc]
 
 
 class Producer:
-    """Owns one aiokafka producer at a time and replaces it when its lease was lost."""
+    """Owns one aiokafka producer at a time and replaces it when its lease was lost.
+
+    `_known`: topics whose metadata that producer has.
+    """
 
     def __init__(self, cluster: Cluster, codec: Codec, clock: BrokerClock, lease: WriteLease | None = None) -> None:
         self._cluster = cluster
@@ -71,6 +75,7 @@ class Producer:
         self._lease: WriteLease = lease or OpenEnded()
         self._kafka: AIOKafkaProducer | None = None
         self._replacing: asyncio.Task[None] | None = None
+        self._known: set[str] = set()
 
     async def start(self) -> None:
         """Connect. Raises aiokafka's KafkaConnectionError when no broker answers."""
@@ -81,15 +86,16 @@ class Producer:
             linger_ms=0,
             max_request_size=32 * 1024 * 1024,
             max_batch_size=256 * 1024,
-            request_timeout_ms=30_000,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
         # The constructor makes a plain sender; nothing runs in it before start().
         kafka._sender = LeasedSender(
             self._lease, kafka.client, acks=-1, txn_manager=kafka._txn_manager,
-            message_accumulator=kafka._message_accumulator, retry_backoff_ms=100, request_timeout_ms=30_000,
+            message_accumulator=kafka._message_accumulator, retry_backoff_ms=100,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
         )  # fmt: skip
         await kafka.start()
-        self._kafka = kafka
+        self._kafka, self._known = kafka, set()
 
     async def stop(self) -> None:
         if self._replacing is not None:
@@ -105,10 +111,17 @@ class Producer:
         """Hand a record over; the future is its acknowledgement. Raises LeaseLost, and so may the future."""
         kafka = self._current()
         sent = time.monotonic()
-        future: asyncio.Future[RecordMetadata] = await kafka.send(
-            topic, value, key=key, partition=partition, headers=list(headers)
-        )
-        future.add_done_callback(lambda done: self._acknowledged(done, sent))
+        future: asyncio.Future[RecordMetadata]
+        if partition is not None and topic in self._known:
+            # As send() does, which asks each time for the topic's metadata and the set of its partitions: known here.
+            future = await kafka._message_accumulator.add_message(
+                TopicPartition(topic, partition), key, value, REQUEST_TIMEOUT_MS / 1_000, headers=list(headers)
+            )
+        else:
+            future = await kafka.send(topic, value, key=key, partition=partition, headers=list(headers))
+            self._known.add(topic)
+        if self._clock.listens(sent):
+            future.add_done_callback(lambda done: self._acknowledged(done, sent))
         return future
 
     async def emit(

@@ -159,7 +159,9 @@ async def test_who_is_cancelled_while_a_reader_closes_ends(settings: Settings) -
 
     async def reading() -> None:
         async with group_less(settings.kafka.access) as consumer:
-            async for _ in read_to_end(consumer, await partitions_of(consumer, settings.kafka.topic_prefix + "control")):
+            async for _ in read_to_end(
+                consumer, await partitions_of(consumer, settings.kafka.topic_prefix + "control")
+            ):
                 pass
             closing.set()
         await asyncio.Event().wait()

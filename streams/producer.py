@@ -136,7 +136,8 @@ class Producer:
         """Wait for what was handed over, at most so long; a frozen broker is the lease's to judge."""
         if self._kafka is not None:
             with contextlib.suppress(TimeoutError, LeaseLost):
-                await asyncio.wait_for(self._kafka.flush(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._kafka.flush()
 
     def _current(self) -> AIOKafkaProducer:
         if self._kafka is None or self._kafka._sender.lost:

@@ -10,8 +10,8 @@ import contextlib
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
 
 import structlog
 
@@ -24,12 +24,12 @@ from agents.router import Knowledge, Router
 from agents.routing.prepare import intake
 from projections.partition import FOLDS
 from schemas.codec import Codec
-from schemas.errors import LeaseLost
 from schemas.failures import Failure
 from schemas.units import MICROS_PER_S
 from streams.alerts import AlertDelivery
 from streams.app import SafeApp, safe_app
 from streams.apply import apply_if_none
+from streams.background import Background, unless_lost
 from streams.clock import BrokerClock
 from streams.codecs import codec_of
 from streams.control import ControlLog, follow_control
@@ -77,6 +77,7 @@ class Worker:
         self.projector: Projector | None = None
         self.apps: dict[Role, SafeApp] = {}
         self._stack = contextlib.AsyncExitStack()
+        self._background = Background(self._stack, self._fail)
         self._codec = Codec()
 
     async def start(self) -> None:
@@ -114,7 +115,7 @@ class Worker:
         reader = StateReader(self.view, consumer, self.topics.name("state"), self._codec)
         if "router" in self.roles:
             reader.taken = self._prepare
-        self._background(reader.run())
+        self._background.run(reader.run())
         return reader
 
     def _prepare(self) -> None:
@@ -124,7 +125,7 @@ class Worker:
     async def _follow_control(self) -> None:
         ready = asyncio.Event()
         consumer = await self._stack.enter_async_context(group_less(self.settings.kafka.access, wait_ms=500))
-        self._background(follow_control(self.control, consumer, self.topics.name("control"), self._codec, ready))
+        self._background.run(follow_control(self.control, consumer, self.topics.name("control"), self._codec, ready))
         await ready.wait()
         await apply_if_none(self.settings, self.control, self._codec, self.clock)
 
@@ -202,9 +203,9 @@ class Worker:
             lease=lease, worker=self.name,
         )  # fmt: skip
         await reports.exchange()
-        self._background(self._every(LOAD_INTERVAL_S, reports.exchange))
-        self._background(self._every(CREDENTIAL_CHECK_S, self._use_rotated))
-        self._background(self._release_on_control())
+        self._background.every(LOAD_INTERVAL_S, reports.exchange)
+        self._background.every(CREDENTIAL_CHECK_S, self._use_rotated)
+        self._background.run(self._release_on_control())
         await app.start()
 
     async def _start_projector(self, state_reader: StateReader) -> None:
@@ -220,37 +221,39 @@ class Worker:
 
         app.topics.add(app.topic(*(self.topics.name(kind) for kind in FOLDS)))
         app.direct = projector.fold
-        self._background(self._flush_when_due(projector))
-        self._background(self._every(self.settings.worker.tick_s, projector.tick))
-        self._background(self._every(NEWS_CHECK_S, projector.tick_for_news))
-        self._background(self._tick_on_control(projector))
-        self._background(self._take_again(app, projector))
+        self._background.run(self._flush_when_due(projector))
+        self._background.every(self.settings.worker.tick_s, projector.tick)
+        self._background.every(NEWS_CHECK_S, projector.tick_for_news)
+        self._background.run(self._tick_on_control(projector))
+        self._background.run(self._take_again(app, projector))
         delivery = AlertDelivery(
             projector=projector, producer=producer, topics=self.topics, clock=self.clock, credentials=self.credentials,
             worker=self.name,
         )  # fmt: skip
         self._stack.push_async_callback(delivery.aclose)
-        self._background(self._every(DELIVERY_CHECK_S, delivery.deliver_due))
+        self._background.every(DELIVERY_CHECK_S, delivery.deliver_due)
         probing = Probing(
             projector=projector, producer=producer, caller=self.caller, topics=self.topics, clock=self.clock, rng=self.rng,
-            worker=self.name, background=lambda probe: self._background(probe, lasting=False),
+            worker=self.name, background=lambda probe: self._background.run(probe, lasting=False),
         )  # fmt: skip
-        self._background(self._every(PROBE_CHECK_S, probing.probe_due))
+        self._background.every(PROBE_CHECK_S, probing.probe_due)
         await app.start()
 
     async def _flush_when_due(self, projector: Projector) -> None:
         while True:
+            # Not wait_for(): that of Python 3.11 forgets a cancellation which comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(projector.urgent.wait(), self.settings.worker.snapshot_interval_s)
+                async with asyncio.timeout(self.settings.worker.snapshot_interval_s):
+                    await projector.urgent.wait()
             projector.urgent.clear()
-            await _unless_lost(projector.flush_due())
+            await unless_lost(projector.flush_due())
 
     async def _tick_on_control(self, projector: Projector) -> None:
         """A command takes effect at a tick: write one as soon as the log of commands grew."""
         seen = self.control.current.offset
         while True:
             seen = (await self.control.reached(seen + 1)).offset
-            await _unless_lost(projector.tick())
+            await unless_lost(projector.tick())
 
     async def _take_again(self, app: SafeApp, projector: Projector) -> None:
         while True:
@@ -258,41 +261,10 @@ class Worker:
             projector.lost.clear()
             await app.consumer.settle_again()
 
-    async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            await _unless_lost(action())
-
-    def _background(self, work: Coroutine[Any, Any, None], *, lasting: bool = True) -> None:
-        """Run beside everything else; its failure ends the worker rather than going unseen."""
-        task = asyncio.create_task(work)
-
-        def ended(done: asyncio.Task[None]) -> None:
-            if not done.cancelled() and (error := done.exception()) is not None:
-                self._fail(error)
-
-        task.add_done_callback(ended)
-        if lasting:
-            self._stack.push_async_callback(_cancelled, task)
-
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             log.error("worker failed", error=type(error).__name__, reason=str(error)[:300])
             self.failed.set_exception(error)
-
-
-async def _unless_lost(work: Awaitable[Any]) -> None:
-    """A lost lease is no failure of the worker: the next assignment begins anew."""
-    try:
-        await work
-    except LeaseLost:
-        log.warning("write dropped", reason="lease lost")
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task
 
 
 @contextlib.asynccontextmanager

@@ -91,17 +91,19 @@ class KafkaEventLog:
 
     async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None:
         """Say where an unreadable record stands; never its bytes."""
-        document = {
-            "reason": letter.reason,
-            "source": {
-                "topic": letter.source.topic, "partition": letter.source.partition, "offset": letter.source.offset,
-            },
-            "length": letter.length,
-            "hash": letter.sha256,
-            "request_id": letter.request_id,
-        }  # fmt: skip
-        future = await self._producer.send(self._names["dead-letters"], orjson.dumps(document), key=record.key)
+        future = await self._producer.send(self._names["dead-letters"], letter_value(letter), key=record.key)
         await acknowledged([future])
+
+
+def letter_value(letter: DeadLetter) -> bytes:
+    """A record of llm.dead-letters: JSON."""
+    return orjson.dumps({
+        "reason": letter.reason,
+        "source": {"topic": letter.source.topic, "partition": letter.source.partition, "offset": letter.source.offset},
+        "length": letter.length,
+        "hash": letter.sha256,
+        "request_id": letter.request_id,
+    })  # fmt: skip
 
 
 def _echoed(record: RequestRecord, own: Mapping[str, str]) -> list[tuple[str, bytes]]:

@@ -9,22 +9,23 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-import orjson
 import structlog
 from aiokafka.structs import RecordMetadata, TopicPartition
 from faust.types import TP, Message
 
+from agents.ports import DeadLetter
 from projections.fold import LogRecord
 from projections.partition import FOLDS, PartitionProjection
 from schemas.codec import Codec
 from schemas.errors import LeaseLost, UnknownEvent, UnreadableFeedback
 from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event, PartitionPaused
 from schemas.feedback import read_feedback
+from schemas.ids import Source
 from schemas.snapshots import Snapshot
 from streams.access import Cluster
 from streams.clock import BrokerClock
 from streams.control import ControlLog
-from streams.eventlog import acknowledged
+from streams.eventlog import acknowledged, letter_value
 from streams.judging import Judge
 from streams.lease import UNKNOWN, Lease, Membership, continues
 from streams.owned import Delivered, Owned
@@ -143,7 +144,7 @@ class Projector:
             assert isinstance(decoded, Event), message.offset
         except UnreadableFeedback as error:
             # Users write this topic: what is none of theirs to say must not stop the others' feedback.
-            owned.letters.append((message.key, _dead_letter(message, str(error))))
+            owned.letters.append((message.key, letter_value(_dead_letter(message, str(error)))))
             self.urgent.set()
             event.ack()
             return
@@ -300,10 +301,6 @@ class Projector:
         await acknowledged(futures)
 
 
-def _dead_letter(message: Any, reason: str) -> bytes:
-    """Where an unreadable record stands and why; never its bytes."""
-    value = message.value or b""
-    source = {"topic": message.topic, "partition": message.partition, "offset": message.offset}
-    return orjson.dumps({
-        "reason": reason, "source": source, "length": len(value), "hash": sha256(value).hexdigest(), "request_id": "",
-    })  # fmt: skip
+def _dead_letter(message: Message, reason: str) -> DeadLetter:
+    value, source = message.value or b"", Source(message.topic, message.partition, message.offset)
+    return DeadLetter(reason, source, len(value), sha256(value).hexdigest(), "")

@@ -167,6 +167,8 @@ def _invalid(error: ValidationError, request_id: str | None) -> RequestError:
             problems.append(f"`{path}` is missing; add it")
         elif problem["type"] == "too_short":
             problems.append(f"`{path}` is empty; add at least one")
+        elif problem["type"] == "model_type":
+            problems.append(f"`{path}` must be a JSON object")
         else:
             problems.append(f"`{path}`: {problem['msg']}")
     return RequestError("invalid_request", "; ".join(problems[:8]) + ".", param=param, request_id=request_id)

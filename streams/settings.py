@@ -24,6 +24,12 @@ from streams.access import Access, KafkaSecurity
 
 ENVIRONMENT_PREFIX = "TURNOUT_"
 DEFAULT_FILE = Path("turnout.yaml")
+SHAPES = {
+    "model_type": "hold keys with values; indent them below it",
+    "dict_type": "hold keys with values; indent them below it",
+    "tuple_type": "be a list; begin each of its items with `- `",
+    "list_type": "be a list; begin each of its items with `- `",
+}
 APPLIED_SECTIONS = ("catalog", "routing", "circuit", "budgets", "sla", "tenants", "alerts")
 
 
@@ -234,6 +240,8 @@ def _sentence(place: list[str | int], kind: str, message: str, file: Path | None
     where = variable if variable in os.environ else f"{file}:{line}" if line else str(file or "environment")
     if kind == "extra_forbidden":
         return f"{where}: {name} is not a key that Turnout knows; remove it or correct its spelling"
+    if kind in SHAPES:
+        return f"{where}: {name} must {SHAPES[kind]}"
     message = message.removeprefix("Value error, ")
     # An id keeps its letters.
     return f"{where}: {name}: {message if kind == 'inconsistent' else message[:1].lower() + message[1:]}"

@@ -155,6 +155,12 @@ def test_unknown_routing_fields_are_named() -> None:
     assert error.param == "routing.stratgy"
 
 
+def test_what_must_be_an_object_is_told_so() -> None:
+    assert refused({"messages": [SECRET], "routing": SECRET}).message == (
+        "`messages.0` must be a JSON object; `routing` must be a JSON object."
+    )
+
+
 def test_at_most_eight_problems_are_listed() -> None:
     error = refused({"messages": MESSAGES, "routing": {f"wrong{index}": SECRET for index in range(20)}})
     assert error.message.count("is not a field") == 8

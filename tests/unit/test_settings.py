@@ -70,6 +70,15 @@ def test_wrong_values_are_named_with_their_lines(file: Path) -> None:
     assert found[0].startswith(f"{file}:5: catalog.models.1.tier: ")
 
 
+def test_what_has_another_shape_is_told_which_it_needs(file: Path) -> None:
+    assert problems(file, "worker: [1]\nbudgets: 3\ncatalog:\n  models: [3]\n  deployments: {a: 1}\n") == [
+        f"{file}:1: worker must hold keys with values; indent them below it",
+        f"{file}:4: catalog.models.0 must hold keys with values; indent them below it",
+        f"{file}:5: catalog.deployments must be a list; begin each of its items with `- `",
+        f"{file}:2: budgets must be a list; begin each of its items with `- `",
+    ]
+
+
 def test_a_key_in_the_file_is_never_shown(file: Path) -> None:
     found = problems(
         file,

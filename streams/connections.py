@@ -11,8 +11,6 @@ import aiokafka.conn
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 
-from streams.wire import pack_all
-
 
 class Connection(AIOKafkaConnection):  # type: ignore[misc]
     """A connection whose `send` raises KafkaConnectionError, and nothing else, where the peer has gone."""
@@ -27,4 +25,3 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
 
 # create_conn() makes what stands under this name.
 aiokafka.conn.AIOKafkaConnection = Connection
-pack_all()

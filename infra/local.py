@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from infra.cli.options import run
 from infra.kafka import EmbeddedKafka
 from infra.kafka_jars import KafkaStartError
 from infra.ports import free_port
-from infra.supervisor import Child, Supervisor, turnout, wait_until
+from infra.supervisor import Child, Supervisor, module, turnout, wait_until
 from schemas.errors import OperationError
 from streams.settings import Settings, load_settings, settings_file
 
@@ -131,7 +130,7 @@ def local_stack(
                 str(seed),
                 *(["--script", str(scripts)] if scripts else []),
             ]
-            command = [sys.executable, "-m", "infra.simulators", *arguments]
+            command = module("infra.simulators", *arguments)
             children["simulators"] = supervisor.add(Child("simulators", command, data / "logs" / "simulators.log"))
         try:
             broker.start()

@@ -76,9 +76,17 @@ class Child:
         return ""
 
 
+def module(name: str, *arguments: str) -> list[str]:
+    """A module of this installation, run by this interpreter.
+
+    -P: a `streams.py` or a folder `agents` in the directory where we are started is somebody else's.
+    """
+    return [sys.executable, "-P", "-m", name, *arguments]
+
+
 def turnout(*arguments: str) -> list[str]:
-    """A command of this installation, run by this interpreter."""
-    return [sys.executable, "-m", "infra.cli.main", *arguments]
+    """A command of this installation."""
+    return module("infra.cli.main", *arguments)
 
 
 def wait_until(ready: Callable[[], bool], child: Child, *, timeout_s: float, what: str) -> None:

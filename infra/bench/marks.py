@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import tether
+from infra.supervisor import module
 from schemas.errors import OperationError
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -56,17 +57,17 @@ def rss_mb(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024 / 1e6
 
 
-def measured(module: str, arguments: Sequence[str], pids: Mapping[str, int], log: Path) -> Window:
-    """Run `python -m module` to its end; the processor time of `pids` and of itself (name `load`) in its window.
+def measured(name: str, arguments: Sequence[str], pids: Mapping[str, int], log: Path) -> Window:
+    """Run the module to its end; the processor time of `pids` and of itself (name `load`) in its window.
 
     Raises OperationError when it fails.
     """
-    command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *module(name, *arguments)]
     with log.open("ab") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     try:
-        return _window(process.stdout, {**pids, "load": process.pid}, module, log)
+        return _window(process.stdout, {**pids, "load": process.pid}, name, log)
     finally:
         process.kill()
         process.wait()

@@ -24,6 +24,7 @@ from infra.bench.marks import Window, machine_ms, measured, percentiles
 from infra.bench.pipeline import LATENCY_MS, write_scripts
 from infra.local import Stack, free_ports, local_stack
 from infra.ports import free_port
+from infra.supervisor import module
 from streams.topics import topics_of
 
 WARM_UP_S = 3.0
@@ -85,7 +86,7 @@ def run(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         found |= measurement.topics(stack)
     # The same simulators for the others, without Kafka beside them.
     port = free_port()
-    command = [sys.executable, "-m", "infra.simulators", "--port", str(port), "--script", str(scripts)]
+    command = module("infra.simulators", "--port", str(port), "--script", str(scripts))
     url = f"http://127.0.0.1:{port}/alpha/v1/chat/completions"
     simulators = Gateway("simulators", url, command, f"http://127.0.0.1:{port}/control")
     with running(simulators, folder):

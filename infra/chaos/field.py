@@ -23,7 +23,7 @@ from infra.kafka import EmbeddedKafka
 from infra.kafka_cluster import EmbeddedCluster
 from infra.local import SECRET_ENVIRONMENT, Ports, free_ports, local_document, prepare
 from infra.ports import free_port
-from infra.supervisor import Child, turnout
+from infra.supervisor import Child, module, turnout
 from schemas.errors import OperationError
 from streams.settings import load_settings
 
@@ -114,7 +114,7 @@ class Field:
             say(f"No small disk can be mounted here, so that faults of disks are skipped: {error}.")
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "infra.simulators", "--port", str(self.ports.simulators)]
+        command = module("infra.simulators", "--port", str(self.ports.simulators))
         self._run("simulators", [*command, "--seed", str(self.seed), "--bill-limit", "5000000"])
         self.broker.start(BROKER_S)
         run(prepare(self.settings, apply=True))
@@ -232,11 +232,11 @@ class Field:
     def begin(self, rate: float, requests: int) -> None:
         """Start the publisher. `requests` 0: until `enough`."""
         prefix = self.settings.kafka.topic_prefix
-        command = [
-            sys.executable, "-m", "infra.chaos.load", "--servers", self.broker.bootstrap_servers,
+        command = module(
+            "infra.chaos.load", "--servers", self.broker.bootstrap_servers,
             "--topic", f"{prefix}requests", "--answers", f"{prefix}responses", "--out", str(self.load_report),
             "--rate", str(rate), "--requests", str(requests), "--seed", str(self.seed),
-        ]  # fmt: skip
+        )  # fmt: skip
         with (self.folder / "logs" / "load.log").open("ab") as log:
             # Not in our session's foreground: Ctrl-C ends it through its stdin, which we hold.
             self.load = subprocess.Popen(

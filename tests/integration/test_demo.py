@@ -11,15 +11,26 @@ from typing import Any
 import pytest
 from processes import children, gone
 
-COMMAND = (sys.executable, "-m", "infra.cli.main", "demo", "--requests", "500", "--rate", "25")
+COMMAND = (Path(sys.executable).with_name("turnout"), "demo", "--requests", "500", "--rate", "25")
+OTHERS = ("streams.py", "agents.py", "schemas.py", "infra.py")
+"""Modules of a project in whose folder it is run."""
 EVENTS = {"llm.decisions", "llm.attempts", "llm.costs", "llm.transitions", "llm.control"}
 
 
 async def demo(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
-    """Started with its temporary folder inside `folder`, which so marks all its children."""
+    """Started with its temporary folder inside `folder`, which so marks all its children, from a project beside it."""
+    project = folder.with_name(f"{folder.name}-project")
+    project.mkdir()
+    for name in OTHERS:
+        (project / name).write_text("raise ImportError('not the module that was meant')")
     environment = os.environ | {"TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
     return await asyncio.create_subprocess_exec(
-        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment
+        *COMMAND,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+        cwd=project,
     )
 
 

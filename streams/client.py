@@ -15,6 +15,7 @@ from typing import Any, Self
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import RecordMetadata
 
 from schemas.chat_avro import decode_response
 from schemas.errors import OperationError
@@ -30,12 +31,13 @@ LAST_CHUNK_WAIT_S = 2.0
 
 @dataclass(slots=True)
 class _Waiting:
-    """Records that carry a request's id, as they arrive."""
+    """Records that carry a request's id, as they arrive. `streamed`: a stream waits for its last chunk too."""
 
     sent: Sent | None = None
     records: list[ConsumerRecord] = field(default_factory=list)
     chunks: list[ConsumerRecord] = field(default_factory=list)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    streamed: bool = False
 
 
 class TurnoutClient:
@@ -90,17 +92,19 @@ class TurnoutClient:
         waiting = self._waiting[name] = _Waiting()
         own = {"content-type": "application/json"} | dict(headers or {}) | {"request-id": name}
         assert self._producer is not None, "use `async with TurnoutClient(...)`"
+        stored: RecordMetadata | None = None
         try:
             stored = await self._producer.send_and_wait(
                 requests, orjson.dumps(body), key=(key or name).encode(),
                 headers=[(header, value.encode()) for header, value in own.items()],
             )  # fmt: skip
         except MessageSizeTooLargeError:
-            del self._waiting[name]
             raise OperationError(f"The request is larger than {requests} takes; send a smaller one.") from None
         except KafkaError as error:
-            del self._waiting[name]
             raise OperationError(f"The request could not be published ({type(error).__name__}); try again.") from None
+        finally:
+            if stored is None:
+                del self._waiting[name]
         tenant = None
         if requests == f"{self._prefix}requests":
             tenant = str((routing or {}).get("tenant") or DEFAULT_TENANT)
@@ -122,7 +126,11 @@ class TurnoutClient:
     ) -> dict[str, Any]:  # fmt: skip
         """Send and wait for the final answer. Raises OperationError on a timeout."""
         name = await self.send(body, key=key, request_id=request_id, headers=headers, topic=topic)
-        return await self.answer(name, timeout_s, topic=topic)
+        try:
+            return await self.answer(name, timeout_s, topic=topic)
+        finally:
+            # Who asks again for an answer that was late finds it among the earlier ones.
+            self._waiting.pop(name, None)
 
     async def feedback(self, answer: dict[str, Any], score: float, *, given_by: str = "", source: str = "") -> None:
         """Say how good an answer was, from 0 (useless) to 1 (right); returns once the broker has it.
@@ -147,11 +155,14 @@ class TurnoutClient:
         The chunk with `last` ends it. A final answer without one (an error before the stream) becomes the last chunk.
         Raises OperationError when it does not end within `timeout_s`.
         """
-        await self._read(self._sibling(self._requests(topic), "chunks"))
+        chunks = self._sibling(self._requests(topic), "chunks")
+        await self._read(chunks)
         deadline = asyncio.get_running_loop().time() + timeout_s
         name = await self.send(body | {"stream": True}, key=key, request_id=request_id, headers=headers, topic=topic)
         waiting, order = self._waiting[name], ChunkOrder()
+        waiting.streamed = True
         final = asyncio.create_task(self._answer(name, topic))
+        final.add_done_callback(lambda _: waiting.arrived.set())
         try:
             answered_at: float | None = None
             while True:
@@ -171,11 +182,12 @@ class TurnoutClient:
                         return
                 if now >= deadline:
                     raise _late(name, timeout_s)
+                self._still_read(chunks)
                 until = deadline if answered_at is None else min(deadline, answered_at + LAST_CHUNK_WAIT_S)
-                arrival = asyncio.create_task(waiting.arrived.wait())
-                events = {arrival} if final.done() else {arrival, final}
-                await asyncio.wait(events, timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
-                arrival.cancel()
+                if not waiting.chunks:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout_at(until):
+                            await waiting.arrived.wait()
         finally:
             final.cancel()
             await asyncio.gather(final, return_exceptions=True)
@@ -202,14 +214,11 @@ class TurnoutClient:
             waiting.arrived.clear()
             record = first_answer(waiting.records, sent)
             if record is not None:
-                self._waiting.pop(request_id, None)
+                if not waiting.streamed:
+                    self._waiting.pop(request_id, None)
                 return _decoded(record)
-            reader = self._readers[responses]
-            arrival = asyncio.create_task(waiting.arrived.wait())
-            await asyncio.wait({arrival, reader}, return_when=asyncio.FIRST_COMPLETED)
-            arrival.cancel()
-            if reader.done():
-                raise OperationError(f"Reading {responses} ended; connect anew.")
+            self._still_read(responses)
+            await waiting.arrived.wait()
 
     async def _earlier(self, responses: str, request_id: str, sent: Sent | None) -> list[ConsumerRecord]:
         """Records of the id up to now: in its partition and window where we know them, else in the whole topic."""
@@ -246,7 +255,18 @@ class TurnoutClient:
             consumer.assign(partitions)
             for partition, end in (await consumer.end_offsets(partitions)).items():
                 consumer.seek(partition, end)
-            self._readers[topic] = asyncio.create_task(self._follow(consumer, chunks="chunks" in topic))
+            reader = asyncio.create_task(self._follow(consumer, chunks="chunks" in topic))
+            reader.add_done_callback(lambda _: self._wake())
+            self._readers[topic] = reader
+
+    def _wake(self) -> None:
+        """A reader ended: whoever waits looks."""
+        for waiting in self._waiting.values():
+            waiting.arrived.set()
+
+    def _still_read(self, topic: str) -> None:
+        if self._readers[topic].done():
+            raise OperationError(f"Reading {topic} ended; connect anew.")
 
     async def _follow(self, consumer: AIOKafkaConsumer, *, chunks: bool) -> None:
         while True:

@@ -22,9 +22,9 @@ async def group_less(cluster: Cluster, *, wait_ms: int = 10) -> AsyncIterator[AI
         **client_options(cluster), enable_auto_commit=False, auto_offset_reset="earliest",
         fetch_max_wait_ms=wait_ms, max_partition_fetch_bytes=4 * 1024 * 1024,
     )  # fmt: skip
-    await consumer.start()
-    pace(consumer)
     try:
+        await consumer.start()
+        pace(consumer)
         yield consumer
     finally:
         await _stopped(consumer)

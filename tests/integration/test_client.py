@@ -106,6 +106,18 @@ async def test_a_late_answer_is_an_operation_error(settings: Settings) -> None:
     async with client_of(settings) as client:
         with pytest.raises(OperationError, match="No final answer of r-9 within"):
             await client.chat(BODY, request_id="r-9", timeout_s=0.5)
+        assert not client._waiting
+
+
+async def test_who_waits_is_told_when_reading_ends(settings: Settings) -> None:
+    async with client_of(settings) as client:
+        await client.send(BODY, request_id="r-1")
+        answering = asyncio.create_task(client.answer("r-1", 30))
+        await asyncio.sleep(0.5)
+        for reader in client._readers.values():
+            reader.cancel()
+        with pytest.raises(OperationError, match="connect anew"):
+            await answering
 
 
 async def test_a_topic_that_is_not_there(settings: Settings) -> None:
@@ -136,6 +148,30 @@ async def test_a_stream_drops_what_was_given_up(settings: Settings, producer: AI
             text = piece.text if piece.restart else text + piece.text
         await answering
     assert (text, restarts) == ("Goodbye", 2)
+
+
+async def test_an_answer_that_is_read_before_the_last_chunk_restarts_nothing(
+    settings: Settings, producer: AIOKafkaProducer
+) -> None:
+    """The two topics are read side by side; which comes first says nothing."""
+    seen = asyncio.Event()
+
+    async def answered() -> None:
+        request = await request_of(settings, "r-1")
+        await reply(settings, producer, request, chunk(5, 1, 0, "Good"), "chunks")
+        await seen.wait()
+        await reply(settings, producer, request, {"n": 1})
+        assert await client.answer("r-1", 30) == {"n": 1}
+        await reply(settings, producer, request, chunk(5, 1, 1, "bye", last=True), "chunks")
+
+    pieces = []
+    async with client_of(settings) as client:
+        answering = asyncio.create_task(answered())
+        async for piece in client.stream(BODY, request_id="r-1", timeout_s=30):
+            pieces.append((piece.text, piece.restart, piece.last))
+            seen.set()
+        await answering
+    assert pieces == [("Good", False, False), ("bye", False, True)]
 
 
 async def test_an_error_before_the_stream_ends_it(settings: Settings, producer: AIOKafkaProducer) -> None:

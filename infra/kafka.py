@@ -24,6 +24,8 @@ from infra.tether import parent_of, runs_with
 
 LOG_LIMIT_BYTES = 10 * 1024 * 1024
 ORPHAN_TIMEOUT_S = 10.0
+UTF_8 = {"LC_ALL": "C.UTF-8"}
+"""Java reads file names by the locale: in that of C, where cron and ssh may leave us, it finds none with an umlaut."""
 
 
 class EmbeddedKafka:
@@ -205,8 +207,9 @@ class EmbeddedKafka:
             try:
                 with self.log.open("ab") as log:
                     self._process = subprocess.Popen(
-                        [*tether, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                    )
+                        [*tether, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                        env=os.environ | UTF_8,
+                    )  # fmt: skip
             except OSError as error:
                 failure.append(error)
             started.set()

@@ -113,6 +113,17 @@ async def test_data_survive_kill_minus_nine(tmp_path: Path) -> None:
         assert [record.value for record in await read(broker.bootstrap_servers, "kept", 2)] == [b"one", b"two"]
 
 
+async def test_its_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / "büro #1 100%"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with own_broker(folder) as broker:
+        await create(broker.bootstrap_servers, "kept")
+        await publish(broker.bootstrap_servers, "kept", [b"one"])
+        assert [record.value for record in await read(broker.bootstrap_servers, "kept", 1)] == [b"one"]
+
+
 async def test_a_paused_broker_answers_after_resume_and_can_be_stopped_while_paused(tmp_path: Path) -> None:
     with own_broker(tmp_path) as broker:
         await create(broker.bootstrap_servers, "frozen")

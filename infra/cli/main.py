@@ -4,6 +4,7 @@ Exit status: 0 success, 1 a failed operation, 2 a usage or configuration error, 
 messages to stderr.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -106,6 +107,10 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal of another encoding cannot show stands there as a question mark.
+            stream.reconfigure(errors="replace")
     sys.exit(run_command(sys.argv[1:]))
 
 

@@ -1,5 +1,8 @@
 """Commands without a broker: help, exit statuses, sentences, what is read and what is printed."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -176,3 +179,14 @@ def test_who_asks_the_sql_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "acme": ("t", "tenant:acme"),
         "boss": ("b", "admin"),
     }
+
+
+def test_what_a_terminal_cannot_show_is_no_error() -> None:
+    code = (
+        "import sys; from infra.cli import main; from infra.cli.options import print_table; "
+        "main.app.command('table')(lambda: print_table(['x'], [['büro']])); sys.argv[1:] = ['table']; main.main()"
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert b"b?ro" in ran.stdout

@@ -1,5 +1,6 @@
 """A cluster of three brokers: whichever is killed, what was acknowledged stands, and requests go on being answered."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 
@@ -31,10 +32,14 @@ async def replicas_of(servers: str, topic: str) -> tuple[set[int], int]:
     """On how many brokers each partition stands, and on how many a record must before it is acknowledged."""
     admin = await admin_client(servers)
     try:
-        (described,) = await admin.describe_topics([topic])
-        answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-        (entries,) = [resource[-1] for answer in answers for resource in answer.resources]
-        values = {entry[0]: entry[1] for entry in entries}
+        values: dict[str, str] = {}
+        async with asyncio.timeout(60):
+            # The broker that is asked may not have heard of the topic yet, and then says nothing of it.
+            while "min.insync.replicas" not in values:
+                (described,) = await admin.describe_topics([topic])
+                answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+                (entries,) = [resource[-1] for answer in answers for resource in answer.resources]
+                values = {entry[0]: entry[1] for entry in entries}
         return {len(partition["replicas"]) for partition in described["partitions"]}, int(values["min.insync.replicas"])
     finally:
         await admin.close()

@@ -182,7 +182,8 @@ class TurnoutClient:
                         return
                 if now >= deadline:
                     raise _late(name, timeout_s)
-                self._still_read(chunks)
+                if answered_at is None:
+                    self._still_read(chunks)
                 until = deadline if answered_at is None else min(deadline, answered_at + LAST_CHUNK_WAIT_S)
                 if not waiting.chunks:
                     with contextlib.suppress(TimeoutError):

@@ -174,6 +174,24 @@ async def test_an_answer_that_is_read_before_the_last_chunk_restarts_nothing(
     assert pieces == [("Good", False, False), ("bye", False, True)]
 
 
+async def test_an_answer_is_given_though_its_chunks_are_read_no_more(
+    settings: Settings, producer: AIOKafkaProducer
+) -> None:
+    async def answered() -> None:
+        request = await request_of(settings, "r-1")
+        await reply(settings, producer, request, {"n": 1})
+        assert await client.answer("r-1", 30) == {"n": 1}
+        # The stream has looked at its answer when it waits for the last chunk.
+        await asyncio.sleep(0.2)
+        next(reader for topic, reader in client._readers.items() if "chunks" in topic).cancel()
+
+    async with client_of(settings) as client:
+        answering = asyncio.create_task(answered())
+        pieces = [piece async for piece in client.stream(BODY, request_id="r-1", timeout_s=30)]
+        await answering
+    assert [(piece.body, piece.last) for piece in pieces] == [({"n": 1}, True)]
+
+
 async def test_an_error_before_the_stream_ends_it(settings: Settings, producer: AIOKafkaProducer) -> None:
     async def answered() -> None:
         request = await request_of(settings, "r-1")

@@ -43,13 +43,16 @@ async def test_a_lost_lease_is_no_failure_and_anything_else_is() -> None:
     assert (repr(failure), outcomes) == ("ValueError('broken')", [])
 
 
-async def test_nobody_waits_for_work_that_does_not_last() -> None:
-    ended = asyncio.Event()
+async def test_nobody_waits_for_work_that_does_not_last_nor_ends_it() -> None:
+    told, done = asyncio.Event(), asyncio.Event()
 
     async def brief() -> None:
-        await ended.wait()
+        await told.wait()
+        done.set()
 
     async with contextlib.AsyncExitStack() as stack:
-        background = Background(stack, pytest.fail)
-        background.run(brief(), lasting=False)
-    ended.set()
+        Background(stack, pytest.fail).run(brief(), lasting=False)
+        await asyncio.sleep(0)
+    told.set()
+    async with asyncio.timeout(30):
+        await done.wait()

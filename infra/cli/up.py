@@ -1,5 +1,6 @@
 """`turnout up`: everything on one machine, until Ctrl-C."""
 
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -46,8 +47,9 @@ def up(
             for name in stack.supervisor.revive():
                 say(f"The {name} ended and was started again; see {data / 'logs' / name}.log.")
             if not stack.broker.running:
-                say("Kafka ended and is started again.")
+                say("Kafka ended and is started again ...")
                 stack.broker.start()
+                say("Kafka is back.")
         say("Stopping ...")
     say("Stopped.")
 
@@ -59,4 +61,4 @@ def _announce(stack: "Stack", simulate: bool) -> None:
     say(f"SQL: http://127.0.0.1:{sql}   metrics: http://127.0.0.1:{web}/metrics   configuration: {stack.config}")
     if simulate:
         say(f"Simulators: http://127.0.0.1:{stack.ports.simulators}/control")
-    say(f"Commands: turnout send --config {stack.config} ...   Ctrl-C stops everything.")
+    say(f"Commands: turnout send --config {shlex.quote(str(stack.config))} ...   Ctrl-C stops everything.")

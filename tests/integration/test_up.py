@@ -1,0 +1,130 @@
+"""`turnout up` as a user runs it: in a folder with a blank in its name, by the commands it prints, through deaths and a new start."""
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from processes import children
+
+from infra.ports import free_port
+from infra.supervisor import turnout
+
+BODY = json.dumps({"messages": [{"role": "user", "content": "Hello"}], "routing": {"tenant": "acme"}})
+
+
+class Up:
+    """`turnout up --simulate` on ports of its own; its lines as they come."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sql = free_port()
+        self._ports = ["--kafka-port", str(free_port()), "--simulators-port", str(free_port())]
+        web = {"TURNOUT_SQL__PORT": str(self.sql), "TURNOUT_WEB__PORT": str(free_port())}
+        self._environment = os.environ | web | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        self._command: list[str] = []
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Returns once it has said how to use it."""
+        self._process = await asyncio.create_subprocess_exec(
+            *turnout("up", "--simulate", *self._ports),
+            stderr=asyncio.subprocess.PIPE, env=self._environment, cwd=self.folder,
+        )  # fmt: skip
+        said = await self.line("Commands: ")
+        self._command = shlex.split(said.removeprefix("Commands: turnout ").partition(" ...")[0])
+
+    async def line(self, beginning: str) -> str:
+        """The next line that begins so."""
+        assert self._process is not None
+        assert self._process.stderr is not None
+        seen = []
+        async with asyncio.timeout(120):
+            while line := (await self._process.stderr.readline()).decode():
+                seen.append(line)
+                if line.startswith(beginning):
+                    return line
+        raise AssertionError("".join(seen))
+
+    async def command(self, name: str, *arguments: str, given: str = "") -> str:
+        """What a command says with the options that were printed."""
+        _, *options = self._command
+        running = await asyncio.create_subprocess_exec(
+            *turnout(name, *options, *arguments), env=self._environment, cwd=self.folder,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            out, err = await running.communicate(given.encode())
+        assert running.returncode == 0, err.decode()
+        return out.decode()
+
+    async def answer(self) -> dict[str, Any]:
+        """A request as the README sends one."""
+        return dict(json.loads(await self.command("send", "-", "--wait", given=BODY)))
+
+    async def completed(self) -> list[str]:
+        """The requests that SQL knows as answered."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            found = await client.post(
+                f"http://127.0.0.1:{self.sql}/",
+                content="SELECT request_id FROM turnout.requests WHERE status = 'ok' ORDER BY accepted_at",
+            )
+        assert found.status_code == 200, found.text
+        return found.text.split()
+
+    async def stop(self) -> int | None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(60):
+            await self._process.communicate()
+        return self._process.returncode
+
+
+def killed(folder: Path, words: Sequence[str]) -> None:
+    """kill -9 of the one process of the folder whose command has these words."""
+    found = []
+    for pid in children(folder):
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        # The process itself and not the one that watches over it.
+        if all(word.encode() in line for word in words) and not any(part.endswith(b"tether.py") for part in line):
+            found.append(pid)
+    (pid,) = found
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_up_serves_survives_and_remembers(tmp_path: Path) -> None:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    up = Up(folder)
+    await up.start()
+    try:
+        first = await up.answer()
+        assert first["routing"]["status"] == "ok", first
+        killed(folder, ["worker", "router"])
+        assert (await up.line("The worker ended")).startswith("The worker ended and was started again; see ")
+        killed(folder, ["kafka.Kafka"])
+        await up.line("Kafka is back.")
+        second = await up.answer()
+        assert second["routing"]["status"] == "ok", second
+    finally:
+        status = await up.stop()
+    assert status == 0
+    assert children(folder) == []
+    await up.start()
+    try:
+        third = await up.answer()
+        ids = [answer["routing"]["request_id"] for answer in (first, second, third)]
+        async with asyncio.timeout(60):
+            while (found := await up.completed()) != ids:
+                await asyncio.sleep(0.2)
+        assert found == ids
+        assert await up.command("sql", "SELECT count() AS drifted FROM drift", "--format", "TSV") == "0\n"
+    finally:
+        assert await up.stop() == 0
+    assert children(folder) == []

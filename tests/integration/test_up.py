@@ -1,4 +1,4 @@
-"""`turnout up` as a user runs it: in a folder with a blank in its name, by the commands it prints, through deaths and a new start."""
+"""`turnout up` as a user runs it: in a folder with a blank in its name, by what it prints, through deaths and a new start."""
 
 import asyncio
 import json

@@ -31,7 +31,7 @@ from schemas.events import (
 from schemas.inforce import InForce
 from schemas.policy import Severity
 from schemas.state import AlertState, Notice
-from schemas.units import MICROS_PER_S, clock_text, nano_to_usd
+from schemas.units import MICROS_PER_S, clock_text, usd_text
 
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 QUIET = AlertState()
@@ -97,15 +97,15 @@ def _of_threshold(percent: int) -> str:
 
 
 def _budget_text(event: BudgetThresholdCrossed) -> str:
-    spent, limit = nano_to_usd(event.spent_nano_usd), nano_to_usd(event.limit_nano_usd)
-    return f"{event.scope} used {event.threshold} % of its {event.period}: {spent:.2f} of {limit:.2f} USD"
+    spent, limit = usd_text(event.spent_nano_usd), usd_text(event.limit_nano_usd)
+    return f"{event.scope} used {event.threshold} % of its {event.period}: {spent} of {limit} USD"
 
 
 def _limit_text(event: BudgetLimitChanged) -> str:
     if event.limit_nano_usd < 0:
         return f"{event.scope} has no limit a {event.period} any more"
-    spent, limit = nano_to_usd(event.spent_nano_usd), nano_to_usd(event.limit_nano_usd)
-    return f"the limit of {event.scope} is now {limit:.2f} USD a {event.period}, {spent:.2f} are spent"
+    spent, limit = usd_text(event.spent_nano_usd), usd_text(event.limit_nano_usd)
+    return f"the limit of {event.scope} is now {limit} USD a {event.period}, {spent} are spent"
 
 
 def _sla_text(event: SlaBreached) -> str:
@@ -132,7 +132,7 @@ class AlertFold:
     """kind `alert`: `kind:subject` -> AlertState."""
 
     kind: str = "alert"
-    version: int = 1
+    version: int = 2
     reads: tuple[type[Event], ...] = (DerivedEvent, AlertDelivered)
 
     def initial(self) -> AlertState:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
+from schemas.numbers import LEAST_WEIGHT, Count, Seconds, Share, Tokens, UsdPerMillion, Weight
 from schemas.units import usd_to_nano
 
 Category = Literal[
@@ -47,10 +48,10 @@ CredentialReferences = Annotated[str | tuple[str, ...], AfterValidator(credentia
 class Prices(Configured):
     """US dollars per million tokens."""
 
-    input: float = Field(0.0, ge=0)
-    output: float = Field(0.0, ge=0)
-    cache_read: float | None = Field(None, ge=0)
-    cache_write: float | None = Field(None, ge=0)
+    input: UsdPerMillion = 0.0
+    output: UsdPerMillion = 0.0
+    cache_read: UsdPerMillion | None = None
+    cache_write: UsdPerMillion | None = None
 
     @cached_property
     def nano(self) -> tuple[int, int, int, int]:
@@ -69,12 +70,12 @@ class Model(Configured):
     id: str = Field(min_length=1)
     category: Category = "conversational"
     tier: ModelTier = "balanced"
-    context_window: int = Field(128_000, gt=0)
-    max_output_tokens: int = Field(8_192, gt=0)
+    context_window: Tokens = 128_000
+    max_output_tokens: Tokens = 8_192
     capabilities: frozenset[str] = frozenset()
     refuses: frozenset[Refusal] = frozenset()
     price_usd_per_million: Prices = Prices()
-    quality: dict[Task, Annotated[float, Field(ge=0, le=1)]] = {}
+    quality: dict[Task, Share] = {}
 
     @field_serializer("capabilities", "refuses")
     def _sorted(self, names: frozenset[str]) -> list[str]:
@@ -85,18 +86,18 @@ class Model(Configured):
 class Limits(Configured):
     """None: no limit that we know of."""
 
-    requests_per_minute: int | None = Field(None, gt=0)
-    tokens_per_minute: int | None = Field(None, gt=0)
-    concurrency: int | None = Field(None, gt=0)
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrency: Count | None = None
 
 
 class Timeouts(Configured):
     """Seconds."""
 
-    connect_s: float = Field(2.0, gt=0)
-    first_byte_s: float = Field(30.0, gt=0)
-    between_chunks_s: float = Field(15.0, gt=0)
-    total_s: float = Field(120.0, gt=0)
+    connect_s: Seconds = 2.0
+    first_byte_s: Seconds = 30.0
+    between_chunks_s: Seconds = 15.0
+    total_s: Seconds = 120.0
 
 
 class Deployment(Configured):
@@ -111,7 +112,7 @@ class Deployment(Configured):
     headers: dict[str, str] = {}
     fallback_tier: FallbackTier = "primary"
     region: str = ""
-    weight: float = Field(1.0, gt=0)
+    weight: Annotated[Weight, Field(ge=LEAST_WEIGHT)] = 1.0
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
 

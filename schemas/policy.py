@@ -7,6 +7,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from schemas.catalog import Catalog, Configured, CredentialReference, Task
+from schemas.numbers import (
+    LONGEST_DEADLINE_MS,
+    YEAR_S,
+    Count,
+    Measured,
+    Seconds,
+    Share,
+    Usd,
+    Weight,
+)
 from schemas.units import usd_to_nano
 
 StrategyName = Literal["cost", "speed", "quality", "reliability", "load_balanced", "adaptive", "weighted"]
@@ -27,7 +37,6 @@ def _weighing(weights: dict[WeightName, float]) -> dict[WeightName, float]:
     return weights
 
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Weights = Annotated[dict[WeightName, Weight], AfterValidator(_weighing)]
 """Of the utilities that `weighted` and `adaptive` add up; only their proportions count."""
 
@@ -39,7 +48,7 @@ class TaskPolicy(Configured):
     balancer: BalancerName | None = None
     cost_strategy: CostStrategyName | None = None
     weights: Weights | None = None
-    min_quality: float | None = Field(None, ge=0, le=1)
+    min_quality: Share | None = None
 
 
 class RoutingPolicy(Configured):
@@ -56,33 +65,35 @@ class RoutingPolicy(Configured):
     weights: Weights | None = None
     by_task: dict[Task, TaskPolicy] = {}
     max_attempts: int = Field(4, ge=1, le=16)
-    default_deadline_ms: int = Field(120_000, gt=0)
+    default_deadline_ms: int = Field(120_000, gt=0, le=LONGEST_DEADLINE_MS)
     hedge: bool = False
 
 
 class CircuitPolicy(Configured):
     """When circuits open, half-open and close. Times in seconds, ratios 0..1."""
 
-    failure_threshold: int = Field(5, ge=1)
-    success_threshold: int = Field(3, ge=1)
-    open_s: float = Field(60.0, gt=0)
-    max_open_s: float = Field(300.0, gt=0)
-    probe_interval_s: float = Field(5.0, ge=0, description="0 switches probing off: circuits half-open by time")
+    failure_threshold: Count = 5
+    success_threshold: Count = 3
+    open_s: Seconds = 60.0
+    max_open_s: Seconds = 300.0
+    probe_interval_s: float = Field(
+        5.0, ge=0, le=YEAR_S, description="0 switches probing off: circuits half-open by time"
+    )
     window_s: int = Field(30, ge=1, le=300)
-    minimum_calls: int = Field(20, ge=1)
+    minimum_calls: Count = 20
     failure_ratio: float = Field(0.5, gt=0, le=1)
     slow_ratio: float = Field(0.8, gt=0, le=1)
-    slow_call_s: float = Field(30.0, gt=0)
+    slow_call_s: Seconds = 30.0
 
 
 class Budget(Configured):
-    """`scope`: global | tenant:T | provider:P | deployment:D."""
+    """`scope`: global | tenant:T | provider:P | deployment:D. `thresholds`: percent of the limit that are told."""
 
     scope: str = Field(pattern=r"^(global|tenant:.+|provider:.+|deployment:.+)$")
     period: Period = "day"
-    limit_usd: float = Field(ge=0)
+    limit_usd: Usd
     at_limit: AtLimit = "reject"
-    thresholds: tuple[int, ...] = (50, 70, 85, 95)
+    thresholds: tuple[Annotated[int, Field(ge=1, le=1_000)], ...] = (50, 70, 85, 95)
 
     @property
     def limit_nano_usd(self) -> int:
@@ -110,11 +121,11 @@ class SlaTarget(Configured):
         "availability", "latency_p95_ms", "success_rate", "throughput_per_s", "cost_per_success_usd", "quality"
     ]
     scope: str = Field("global", pattern=r"^(global|tenant:.+|provider:.+|deployment:.+)$")
-    target: float = Field(ge=0)
-    warning: float | None = Field(None, ge=0)
-    critical: float | None = Field(None, ge=0)
+    target: Measured
+    warning: Measured | None = None
+    critical: Measured | None = None
     window_s: int = Field(900, gt=0, le=32 * 86_400)
-    minimum_sample: int = Field(20, ge=1)
+    minimum_sample: Count = 20
 
     @model_validator(mode="after")
     def _ratio(self) -> "SlaTarget":
@@ -130,7 +141,7 @@ class Tenant(Configured):
     """
 
     id: str = Field(min_length=1)
-    max_in_flight: int | None = Field(None, gt=0)
+    max_in_flight: Count | None = None
     topic: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9_-]*$")
     priority: Literal["interactive", "standard", "batch"] = "standard"
     share: float = Field(1.0, gt=0, le=1)
@@ -169,7 +180,7 @@ class Webhook(Configured):
 class AlertPolicy(Configured):
     """Escalation and callbacks."""
 
-    escalate_after_s: float = Field(300.0, gt=0)
+    escalate_after_s: Seconds = 300.0
     webhooks: tuple[Webhook, ...] = ()
 
 

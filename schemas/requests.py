@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.catalog import ModelTier, Task
 from schemas.errors import RequestError
-from schemas.policy import BalancerName, StrategyName, Weight, WeightName
+from schemas.numbers import LONGEST_DEADLINE_MS, Weight
+from schemas.policy import BalancerName, StrategyName, WeightName
 
 Priority = Literal["interactive", "standard", "batch"]
 DEPLOYMENT_PREFIX = "deployment:"
-MAX_DEADLINE_MS = 24 * 3_600_000
 
 
 class Routing(BaseModel):
@@ -28,7 +28,7 @@ class Routing(BaseModel):
     task: Task | None = None
     tier: ModelTier | None = None
     priority: Priority | None = None
-    deadline_ms: int | None = Field(None, gt=0, le=MAX_DEADLINE_MS)
+    deadline_ms: int | None = Field(None, gt=0, le=LONGEST_DEADLINE_MS)
     max_cost_usd: float | None = Field(None, ge=0)
     min_quality: float | None = Field(None, ge=0, le=1)
     weights: dict[WeightName, Weight] | None = None

@@ -18,6 +18,11 @@ def nano_to_usd(nano: int) -> float:
     return nano / NANO
 
 
+def usd_text(nano: int) -> str:
+    """Nano-USD as US dollars to the last digit that is not 0, for sentences: 0.00001, 12.5."""
+    return f"{Decimal(nano) / NANO:.9f}".rstrip("0").rstrip(".")
+
+
 def tokens_cost(tokens: int, nano_per_million: int) -> int:
     """Price of `tokens` in units of a millionth of a nano-USD: add these up, then round once with `round_cost`."""
     return tokens * nano_per_million

@@ -6,8 +6,10 @@ from typing import Any
 
 import orjson
 import structlog
+from pydantic import ValidationError
 
 from schemas.codec import Codec
+from schemas.errors import ConfigurationError
 from schemas.events import (
     AlertSilenced,
     BudgetSet,
@@ -20,7 +22,7 @@ from schemas.events import (
     TopicsCreated,
     WeightsSet,
 )
-from schemas.inforce import InForce, digest_of, document_of
+from schemas.inforce import InForce, apply_control, digest_of, document_of
 from streams.clock import BrokerClock
 from streams.control import ControlLog
 from streams.producer import Producer
@@ -48,7 +50,11 @@ def configuration_event(settings: Settings, now: int) -> ConfigurationApplied:
 
 
 async def publish_control(settings: Settings, codec: Codec, clock: BrokerClock, events: list[Event]) -> int:
-    """Append to the control log in order; returns the offset of the last."""
+    """Append to the control log in order; returns the offset of the last. Raises ConfigurationError and appends nothing where
+    one could not be read back: the log is kept for ever, and it would stop every reader.
+    """
+    for event in events:
+        _read_back(codec, event)
     topics = topics_of(settings)
     producer = Producer(settings.kafka.access, codec, clock)
     await producer.start()
@@ -60,6 +66,23 @@ async def publish_control(settings: Settings, codec: Codec, clock: BrokerClock, 
         return offset
     finally:
         await producer.stop()
+
+
+def _read_back(codec: Codec, event: Event) -> None:
+    try:
+        read = codec.decode(codec.encode(event))
+        assert isinstance(read, Event)
+        apply_control(InForce(), 0, read)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        problem = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        raise ConfigurationError(
+            f"{_subject(event)} cannot be published, for it could not be read: {problem}"
+        ) from None
+    except OverflowError:
+        raise ConfigurationError(
+            f"{_subject(event)} cannot be published: it holds a number of more than 64 bits"
+        ) from None
 
 
 def _subject(event: Event) -> str:

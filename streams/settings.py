@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from schemas.catalog import Catalog, CredentialReference
 from schemas.errors import ConfigurationError
+from schemas.numbers import LONGEST_DAYS, YEAR_S, Count, Seconds
 from schemas.policy import (
     AlertPolicy,
     Budget,
@@ -45,12 +46,12 @@ class KafkaSettings(Section):
     bootstrap_servers: str = "127.0.0.1:9092"
     topic_prefix: str = Field("llm.", pattern=r"^[a-zA-Z0-9._-]+$")
     partitions: int = Field(8, ge=1, le=10_000)
-    replication_factor: int = Field(1, ge=1)
+    replication_factor: int = Field(1, ge=1, le=32_767)
     security: KafkaSecurity = KafkaSecurity()
     event_format: Literal["avro", "json"] = "avro"
     schema_registry_url: str | None = None
-    event_retention_days: int = Field(40, ge=1)
-    content_retention_hours: int = Field(24, ge=1)
+    event_retention_days: int = Field(40, ge=1, le=LONGEST_DAYS)
+    content_retention_hours: int = Field(24, ge=1, le=24 * LONGEST_DAYS)
 
     @property
     def access(self) -> Access:
@@ -100,14 +101,14 @@ class SqlSettings(Section):
 class WorkerSettings(Section):
     """How a worker shares the work. Seconds. The drain bound stays below the rebalance timeout."""
 
-    max_in_flight: int = Field(1000, ge=1)
-    session_timeout_s: float = Field(10.0, ge=2)
-    drain_s: float = Field(30.0, gt=0)
-    rebalance_timeout_s: float = Field(60.0, gt=0)
-    dedup_window_s: float = Field(600.0, ge=0)
-    max_request_bytes: int = Field(8 * 1024 * 1024, ge=1024)
-    tick_s: float = Field(5.0, gt=0)
-    snapshot_interval_s: float = Field(0.5, gt=0)
+    max_in_flight: Count = 1000
+    session_timeout_s: float = Field(10.0, ge=2, le=86_400)
+    drain_s: Seconds = 30.0
+    rebalance_timeout_s: float = Field(60.0, gt=0, le=86_400)
+    dedup_window_s: float = Field(600.0, ge=0, le=YEAR_S)
+    max_request_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=1024**3)
+    tick_s: Seconds = 5.0
+    snapshot_interval_s: Seconds = 0.5
 
 
 class WebSettings(Section):

@@ -8,7 +8,10 @@ import pytest
 from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
 from projections import histogram
+from schemas.codec import Codec
 from schemas.errors import RequestError
+from schemas.events import RouteDecided
+from schemas.ids import Source
 from schemas.inforce import InForce
 from schemas.policy import Configuration
 from schemas.requests import ChatRequest, parse_request
@@ -102,3 +105,21 @@ def health(succeeded: int = 0, failed: int = 0, ms: float = 100.0, **fields: Any
     counts = {histogram.bucket(ms): succeeded} if succeeded else {}
     bucket = HealthBucket(MINUTE, succeeded, failed, latency=counts, tokens_out=succeeded * 300, **fields)
     return HealthState((bucket,))
+
+
+def event_of(decision: Decision) -> RouteDecided:
+    """What the log says of it, through its bytes."""
+    source = Source("llm.requests", 0, 1)
+    event = RouteDecided(
+        event_id="e", occurred_at=NOW, worker="w", source=source, run=0, request_id="r", tenant="acme", trace_id="",
+        accepted_at=NOW, plan=decision.plan, strategy=decision.strategy, cost_strategy=decision.cost_strategy,
+        balancer=decision.balancer, task=decision.task, confidence=decision.confidence, reasons=decision.reasons,
+        candidates=decision.candidates, estimates=decision.estimates, propensities=decision.propensities,
+        excluded=decision.excluded, cut=decision.cut, control_offset=decision.control_offset, seed=decision.seed,
+        decision_us=1.0, blocks=decision.blocks, in_flight=decision.in_flight, inputs=decision.inputs, turn=decision.turn,
+        workers=decision.workers, session=decision.session, fallback=decision.fallback,
+    )  # fmt: skip
+    codec = Codec()
+    decoded = codec.decode(codec.encode(event))
+    assert isinstance(decoded, RouteDecided)
+    return decoded

@@ -11,7 +11,7 @@ from agents.routing.view import Spend
 from schemas.errors import RequestError
 from schemas.periods import QUARTER, period_end, period_start
 from schemas.policy import Budget, Period
-from schemas.units import MICROS_PER_MS, clock_text, nano_to_usd
+from schemas.units import MICROS_PER_MS, clock_text, usd_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +140,4 @@ def _exhausted(priced: Priced, spend: Spend, now: int) -> bool:
 
 def _name(priced: Priced) -> str:
     budget = priced.budget
-    return f"budget {budget.scope} of {nano_to_usd(priced.limit):g} USD a {budget.period}"
+    return f"budget {budget.scope} of {usd_text(priced.limit)} USD a {budget.period}"

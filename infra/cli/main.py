@@ -84,7 +84,8 @@ def run_command(arguments: Sequence[str]) -> int:
         return 2
     except _click.exceptions.UsageError as error:
         place = error.ctx.command_path if error.ctx is not None else "turnout"
-        say(f"turnout: {error.format_message().rstrip('.')}; see `{place} --help`.")
+        said = error.format_message().replace("Value error, ", "").rstrip(".")
+        say(f"turnout: {said}; see `{place} --help`.")
         return 2
     except _click.exceptions.ClickException as error:
         say(f"turnout: {error.format_message()}")

@@ -98,9 +98,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text(_cell(cell)) for cell in row))
     width = None if sys.stdout.isatty() else 10_000
     Console(file=sys.stdout, width=width, highlight=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float) and 0 < abs(value) < 1e-4:
+        # A limit of 0.00001 dollars is not easily read as 1e-05.
+        return f"{value:.9f}".rstrip("0") if abs(value) >= 1e-9 else str(value)
+    return "" if value is None else str(value)
 
 
 def say(message: str) -> None:

@@ -1,6 +1,5 @@
 """`turnout set`: single commands to the control log, checked against what is in force."""
 
-import math
 from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from infra.cli.options import Config, codec_of, run, settings_of
 from infra.cli.set_values import duration_us, known, weights_of
+from schemas.numbers import MOST_USD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ Make = Callable[["InForce", dict[str, Any]], "Event"]
 def budget(
     scope: Annotated[str, typer.Argument(help="global, tenant:T, provider:P or deployment:D")],
     period: Annotated[Period, typer.Argument(help="The UTC period.")],
-    usd: Annotated[float, typer.Argument(min=0, help="The limit in US dollars.")],
+    usd: Annotated[float, typer.Argument(help="The limit in US dollars.")],
     at_limit: Annotated[AtLimit | None, typer.Option(help="At the limit; as it is by default.")] = None,
     config: Config = None,
 ) -> None:
@@ -93,8 +93,8 @@ def budget(
         kind, _, name = scope.partition(":")
         if scope != "global" and not (kind in ("tenant", "provider", "deployment") and name):
             raise ConfigurationError(f"{scope} is no scope; use global, tenant:T, provider:P or deployment:D")
-        if not math.isfinite(usd):
-            raise ConfigurationError("The limit must be a number of US dollars")
+        if not 0 <= usd <= MOST_USD:
+            raise ConfigurationError(f"{usd:g} is no limit; give 0 to {MOST_USD} US dollars")
         catalog = inforce.configuration.catalog
         if kind == "deployment":
             known(name, catalog.deployment_by_id, "deployment")

@@ -1,18 +1,20 @@
 """Values of `turnout set` as people write them."""
 
-import math
 from typing import Any
 
 
 def duration_us(text: str) -> int:
     """`30s`, `15m`, `1h`, `2d` in microseconds. Raises ConfigurationError."""
     from schemas.errors import ConfigurationError
+    from schemas.numbers import YEAR_S
     from schemas.units import MICROS_PER_S
 
     seconds = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}.get(text[-1:])
-    if seconds is None or not text[:-1].isdigit() or not int(text[:-1]):
+    if seconds is None or not (text[:-1].isascii() and text[:-1].isdigit()) or not int(text[:-1]):
         raise ConfigurationError(f"{text} is no duration; write a number and s, m, h or d, such as 1h")
-    return int(text[:-1]) * seconds * MICROS_PER_S
+    if (length := int(text[:-1]) * seconds) > YEAR_S:
+        raise ConfigurationError(f"{text} is longer than a year; write a shorter duration")
+    return length * MICROS_PER_S
 
 
 def weights_of(given: list[str]) -> dict[str, float]:
@@ -20,6 +22,7 @@ def weights_of(given: list[str]) -> dict[str, float]:
     from typing import get_args
 
     from schemas.errors import ConfigurationError
+    from schemas.numbers import MOST_WEIGHT
     from schemas.policy import WeightName
 
     names, found = get_args(WeightName), dict[str, float]()
@@ -33,8 +36,8 @@ def weights_of(given: list[str]) -> dict[str, float]:
             found[name] = float(text)
         except ValueError:
             raise ConfigurationError(f"{item} is no weight; write a name, = and a number, such as cost=0.6") from None
-        if not (math.isfinite(found[name]) and found[name] >= 0):
-            raise ConfigurationError(f"{item} cannot weigh; give a number of 0 or more")
+        if not 0 <= found[name] <= MOST_WEIGHT:
+            raise ConfigurationError(f"{item} cannot weigh; give a number of 0 to {MOST_WEIGHT}")
     if not any(found.values()):
         raise ConfigurationError("Nothing weighs; name a weight above 0, such as cost=0.6 quality=0.4, or --clear them")
     return found

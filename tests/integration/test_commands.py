@@ -102,6 +102,13 @@ def test_single_commands_are_checked_and_published(turnout: CommandLine) -> None
     assert "did you mean openai-eu" in turnout("set", "circuit", "openai-ue", "open", status=2)
     assert "is no scope" in turnout("set", "budget", "nobody", "day", "1", status=2)
     assert "did you mean cost" in turnout("set", "strategy", "costs", status=2)
+    assert "1e+10 is no limit" in turnout("set", "budget", "global", "day", "1e10", status=2)
+    assert "nan is no limit" in turnout("set", "budget", "global", "day", "nan", status=2)
+    assert "period': 'days' is not one of" in turnout("set", "budget", "global", "days", "5", status=2)
+    assert "0 to 1000000" in turnout("set", "weights", "cost=1e308", status=2)
+    assert "longer than a year" in turnout("set", "alert", "circuit:openai-eu", "silence", "9" * 30 + "d", status=2)
+    # Such a scope is no scope of a budget, and a record that nobody can read would stop everybody for ever.
+    assert "cannot be published" in turnout("set", "budget", "tenant:a\nb", "day", "5", status=2)
     for arguments in (
         ("set", "budget", "tenant:acme", "day", "200.1", "--at-limit", "local_only"),
         ("set", "strategy", "cost", "--tenant", "acme"),

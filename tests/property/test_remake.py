@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 import orjson
 import pytest
+from decide_world import event_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from routing_worlds import NOW, called, health, view_of
@@ -16,34 +17,13 @@ from agents.routing.remake import remade
 from agents.routing.strategies import STRATEGIES
 from agents.routing.view import RoutingView
 from schemas.catalog import FALLBACK_TIERS
-from schemas.codec import Codec
 from schemas.errors import RequestError
-from schemas.events import RouteDecided
-from schemas.ids import Source
 from schemas.policy import CostStrategyName
 from schemas.requests import parse_request
 from schemas.state import CircuitState
 from schemas.units import MICROS_PER_S
 
-CODEC = Codec()
 OPEN = CircuitState(status="open", open_until=NOW + MICROS_PER_S)
-
-
-def event_of(decision: Decision) -> RouteDecided:
-    """What the log says of it, through its bytes."""
-    source = Source("llm.requests", 0, 1)
-    event = RouteDecided(
-        event_id="e", occurred_at=NOW, worker="w", source=source, run=0, request_id="r", tenant="acme", trace_id="",
-        accepted_at=NOW, plan=decision.plan, strategy=decision.strategy, cost_strategy=decision.cost_strategy,
-        balancer=decision.balancer, task=decision.task, confidence=decision.confidence, reasons=decision.reasons,
-        candidates=decision.candidates, estimates=decision.estimates, propensities=decision.propensities,
-        excluded=decision.excluded, cut=decision.cut, control_offset=decision.control_offset, seed=decision.seed,
-        decision_us=1.0, blocks=decision.blocks, in_flight=decision.in_flight, inputs=decision.inputs, turn=decision.turn,
-        workers=decision.workers, session=decision.session, fallback=decision.fallback,
-    )  # fmt: skip
-    decoded = CODEC.decode(CODEC.encode(event))
-    assert isinstance(decoded, RouteDecided)
-    return decoded
 
 
 @st.composite

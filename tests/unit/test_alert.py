@@ -96,6 +96,12 @@ def test_a_budget_worsens_by_its_thresholds_and_ends_with_its_period() -> None:
     assert alerts.see(threshold_crossed(**later, threshold=85)) == [("AlertRaised", "warning")]
 
 
+def test_a_budget_of_less_than_a_cent_is_named_by_its_digits() -> None:
+    alerts = Alerts()
+    alerts.see(threshold_crossed(limit_nano_usd=10_000, spent_nano_usd=5_001))
+    assert alerts.state.text == "global used 50 % of its hour: 0.000005001 of 0.00001 USD"
+
+
 def test_a_breach_that_is_over_stays_over() -> None:
     alerts = Alerts()
     assert alerts.see(breached()) == [("AlertRaised", "warning")]

@@ -11,6 +11,7 @@ from cli_run import run
 
 from infra.cli.bodies import parse_bodies
 from infra.cli.main import COMMANDS, GROUPS, app
+from infra.cli.options import print_table
 from infra.cli.set_values import known
 from infra.cli.sql import credentials_of, door_url, question_of, sentence
 from infra.sql.account import accounts_of
@@ -66,7 +67,7 @@ def test_usage_errors_are_one_sentence(capsys: pytest.CaptureFixture[str], argum
         (("costs=1",), "costs is no weight; use one of cost, speed, quality, reliability, load"),
         (("cost",), "cost is no weight; write a name, = and a number"),
         (("cost=much",), "cost=much is no weight"),
-        (("cost=-1",), "cost=-1 cannot weigh; give a number of 0 or more"),
+        (("cost=-1",), "cost=-1 cannot weigh; give a number of 0 to 1000000"),
         (("cost=nan",), "cost=nan cannot weigh"),
         (("cost=1", "cost=2"), "cost is named twice"),
         (("cost=0",), "Nothing weighs"),
@@ -179,6 +180,11 @@ def test_who_asks_the_sql_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "acme": ("t", "tenant:acme"),
         "boss": ("b", "admin"),
     }
+
+
+def test_a_small_number_in_a_table_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["limit_usd", "spent_usd", "of", "none"], [[1e-05, -0.000012, 0.25, None]])
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["0.00001", "-0.000012", "0.25"]
 
 
 def test_what_a_terminal_cannot_show_is_no_error() -> None:

@@ -17,7 +17,8 @@ from infra.kafka_jars import KafkaStartError
 from infra.ports import free_port
 from infra.supervisor import Child, Supervisor, module, turnout, wait_until
 from schemas.errors import OperationError
-from streams.settings import Settings, load_settings, settings_file
+from streams.loading import load_settings, settings_file
+from streams.settings import Settings
 
 SIMULATED = "simulated.yaml"
 LOCAL_DRAIN_S = 5

@@ -43,7 +43,8 @@ from schemas.codec import Codec
 from schemas.errors import OperationError, TurnoutError
 from schemas.events import CostIncurred
 from schemas.units import MICROS_PER_S
-from streams.settings import Settings, load_settings
+from streams.loading import load_settings
+from streams.settings import Settings
 
 PARTITIONS = 4
 SPAN_S = 3_600.0

@@ -25,7 +25,7 @@ from infra.local import SECRET_ENVIRONMENT, Ports, free_ports, local_document, p
 from infra.ports import free_port
 from infra.supervisor import Child, module, turnout
 from schemas.errors import OperationError
-from streams.settings import load_settings
+from streams.loading import load_settings
 
 READY_S = 90.0
 CHECK_S = 0.1

@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
     from streams.settings import Settings
 
-PERIOD_DAYS = {"hour": 1, "day": 1, "week": 7, "month": 31}
-MARGIN_DAYS = 7
 # Above this a broker spends seconds on elections alone.
 MANY_PARTITIONS = 4_000
-LONGEST_TOPIC_NAME = 249
 
 
 def check(config: Config = None) -> None:
@@ -29,7 +26,7 @@ def check(config: Config = None) -> None:
       turnout check --config turnout.yaml
     """
     from schemas.errors import ConfigurationError
-    from streams.settings import load_settings, read_nodes, settings_file
+    from streams.loading import load_settings, read_nodes, settings_file
 
     file = settings_file(config)
     root: yaml.Node | None = None
@@ -40,8 +37,8 @@ def check(config: Config = None) -> None:
         settings = load_settings(file)
     except ConfigurationError as error:
         problems += error.problems
+        problems += retention_problem(file, root)
     problems += missing_credentials(file, root)
-    problems += cross_problems(settings, file, root)
     if problems:
         for problem in dict.fromkeys(problems):
             say(problem)
@@ -74,58 +71,15 @@ def missing_credentials(file: Path | None, root: "yaml.Node | None") -> list[str
     return found
 
 
-def cross_problems(settings: "Settings | None", file: Path | None, root: "yaml.Node | None") -> list[str]:
-    """What no single key shows. Retention is checked in a file with other mistakes too."""
-    found = []
+def retention_problem(file: Path | None, root: "yaml.Node | None") -> list[str]:
+    """Of a file with other mistakes, for which nothing was put together: days that are too few for its budgets."""
+    from streams.consistency import too_short
+
     periods = [value for value, _ in _values(_child(root, "budgets"), "period")]
-    retention, line = next(iter(_values(_child(root, "kafka"), "event_retention_days")), (None, 0))
-    days = int(retention) if retention and retention.isdigit() else 40
-    where = f"{file}:{line}" if line else str(file or "environment")
-    if settings is not None:
-        periods, days = [budget.period for budget in settings.budgets], settings.kafka.event_retention_days
-    needed = max((PERIOD_DAYS.get(period, 0) for period in periods), default=0) + MARGIN_DAYS
-    if periods and days < needed:
-        found.append(
-            f"{where}: kafka.event_retention_days is {days} and the longest budget period needs {needed} "
-            f"(its days + {MARGIN_DAYS}); raise it"
-        )
-    return found if settings is None else found + _consistency(settings, file, root)
-
-
-def _consistency(settings: "Settings", file: Path | None, root: "yaml.Node | None") -> list[str]:
-    from projections.measure import HIGHER_IS_BETTER
-    from streams.topics import topics_of
-
-    found = []
-    subjects = [budget.subject for budget in settings.budgets]
-    for index, (budget, subject) in enumerate(zip(settings.budgets, subjects, strict=True)):
-        where = _item(file, root, "budgets", index)
-        if subject in subjects[:index]:
-            found.append(f"{where}: budgets.{index} has the scope and period of an earlier one; remove one")
-        kind, _, name = budget.scope.partition(":")
-        if kind == "deployment" and name not in settings.catalog.deployment_by_id:
-            found.append(f"{where}: budgets.{index}.scope names the deployment {name}, which the catalog does not hold")
-    for field in ("id", "topic"):
-        values = [getattr(tenant, field) for tenant in settings.tenants]
-        for index, value in enumerate(values):
-            if value and value in values[:index]:
-                where = _item(file, root, "tenants", index)
-                found.append(f"{where}: tenants.{index}.{field} is {value}, which an earlier tenant has; use another")
-    for index, target in enumerate(settings.sla):
-        limits = [limit for limit in (target.target, target.warning, target.critical) if limit is not None]
-        if limits != sorted(limits, reverse=target.metric in HIGHER_IS_BETTER):
-            found.append(f"{_item(file, root, 'sla', index)}: sla.{index} warns of {target.metric} before the target is missed; "
-                         "target, warning and critical go from good to bad")  # fmt: skip
-    longest = max(topics_of(settings).all(), key=len)
-    if len(longest) > LONGEST_TOPIC_NAME:
-        found.append(f"{_item(file, root, 'kafka')}: kafka.topic_prefix makes a topic of {len(longest)} letters, "
-                     f"and Kafka takes {LONGEST_TOPIC_NAME}; shorten it")  # fmt: skip
-    worker = settings.worker
-    # A member may hear of a rebalance a session late, then it drains: whoever joins after the bound has lost its partitions.
-    if (least := worker.drain_s + worker.session_timeout_s) > worker.rebalance_timeout_s:
-        found.append(f"{_item(file, root, 'worker')}: worker.rebalance_timeout_s must be at least worker.drain_s and "
-                     f"worker.session_timeout_s together, {least:g}; raise it or lower them")  # fmt: skip
-    return found
+    for days, line in _values(_child(root, "kafka"), "event_retention_days"):
+        if days.isdigit() and (said := too_short(int(days), periods)):
+            return [f"{file}:{line}: kafka.event_retention_days: {said}"]
+    return []
 
 
 def warnings(settings: "Settings") -> list[str]:
@@ -188,13 +142,3 @@ def _values(node: "yaml.Node | None", name: str) -> Iterator[tuple[str, int]]:
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _values(item, name)
-
-
-def _item(file: Path | None, root: "yaml.Node | None", section: str, index: int | None = None) -> str:
-    """`FILE:LINE` of a section or of an item of its list."""
-    import yaml
-
-    node = _child(root, section)
-    if index is not None and isinstance(node, yaml.SequenceNode) and index < len(node.value):
-        node = node.value[index]
-    return f"{file}:{node.start_mark.line + 1}" if node is not None else str(file or "environment")

@@ -25,7 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 def settings_of(config: Path | None) -> "Settings":
     """The settings of a command. Raises ConfigurationError."""
-    from streams.settings import load_settings, settings_file
+    from streams.loading import load_settings, settings_file
 
     return load_settings(settings_file(config))
 

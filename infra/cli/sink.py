@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.options import Config
-from streams.settings import Settings, load_settings, settings_file
+from streams.loading import load_settings, settings_file
+from streams.settings import Settings
 
 EMBEDDED = "chdb:"
 FORECAST_S = 300.0

@@ -32,7 +32,7 @@ def up(
     """
     from infra.local import Ports, file_document, local_stack
     from infra.ports import free_port
-    from streams.settings import load_settings, settings_file
+    from streams.loading import load_settings, settings_file
 
     settings = load_settings(settings_file(config))
     web = settings.web.port or free_port()

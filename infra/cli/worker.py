@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from infra.cli.options import Config
-from streams.settings import load_settings, settings_file
+from streams.loading import load_settings, settings_file
 
 
 def worker(

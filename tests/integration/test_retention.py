@@ -15,7 +15,7 @@ from projections.clickhouse.rows import Row, row_of
 from projections.clickhouse.writer import Writer
 from schemas.errors import ConfigurationError
 from schemas.units import MICROS_PER_S
-from streams.settings import load_settings
+from streams.loading import load_settings
 
 NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
 MONTHS = [datetime(2026, 2, 5, 9, tzinfo=UTC), *(datetime(2025, month, 5, 9, tzinfo=UTC) for month in (12, 11, 10))]

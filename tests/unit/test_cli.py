@@ -17,7 +17,7 @@ from infra.cli.sql import credentials_of, door_url, question_of, sentence
 from infra.sql.account import accounts_of
 from projections.clickhouse.queries import QUESTIONS
 from schemas.errors import ConfigurationError
-from streams.settings import load_settings
+from streams.loading import load_settings
 
 GROUP_COMMANDS = [
     (name, command.name) for name, group in GROUPS.items() for command in group.registered_commands if command.name

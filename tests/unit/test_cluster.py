@@ -9,7 +9,7 @@ from infra.cli.main import run_command
 from projections.clickhouse.cluster import clustered
 from projections.clickhouse.migrate import migrations, statements
 from schemas.errors import ConfigurationError
-from streams.settings import load_settings
+from streams.loading import load_settings
 
 EVERY = [statement for sql in migrations().values() for statement in statements(sql)]
 FIRST = re.compile(r"^(CREATE|DROP|ALTER|INSERT)", re.MULTILINE)

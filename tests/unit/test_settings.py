@@ -6,7 +6,8 @@ import pytest
 
 from infra.local import Ports, local_document
 from schemas.errors import ConfigurationError
-from streams.settings import Settings, load_settings, settings_file
+from streams.loading import load_settings, settings_file
+from streams.settings import Settings
 
 
 @pytest.fixture
@@ -38,6 +39,16 @@ def test_defaults_need_no_file() -> None:
 def test_users_of_sql_are_named_once_with_a_role_and_a_reference(file: Path, users: str, sentence: str) -> None:
     (problem,) = problems(file, f"sql: {{users: {users}}}\n")
     assert sentence in problem
+
+
+def test_what_does_not_fit_together_is_no_configuration(file: Path) -> None:
+    """For no command: what `turnout check` refuses must not be applied."""
+    twice = "budgets:\n- {scope: global, limit_usd: 1}\n- {scope: global, limit_usd: 2}\n"
+    bound = "with session_timeout_s it comes to 65, and rebalance_timeout_s is 60; raise that or lower them"
+    assert problems(file, twice + "worker: {drain_s: 55}\n") == [
+        f"{file}:3: budgets.1: it has the scope and period of an earlier one; remove one",
+        f"{file}:4: worker.drain_s: {bound}",
+    ]
 
 
 def test_the_environment_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

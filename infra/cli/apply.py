@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli.options import Config, codec_of, run, say, settings_of
+from infra.cli.options import Config, codec_of, print_text, run, say, settings_of
 
 if TYPE_CHECKING:
     from schemas.inforce import InForce
@@ -34,7 +34,7 @@ async def _apply(settings: "Settings", dry_run: bool) -> None:
         inforce = (await read_control(consumer, settings, codec)).current
     changed = differences(inforce, settings)
     for key, (before, after) in changed.items():
-        typer.echo(f"{key}: {_shown(before)} -> {_shown(after)}")
+        print_text(f"{key}: {_shown(before)} -> {_shown(after)}")
     if inforce.applied and not changed:
         typer.echo(f"nothing changed; control offset {inforce.offset}")
         return

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infra.cli.options import AsJson, Config, print_json, print_table, run, settings_of
+from infra.cli.options import AsJson, Config, print_json, print_table, print_text, run, settings_of
 
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
@@ -64,9 +64,9 @@ def show(
         sys.stdout.buffer.flush()
         return
     for name in ("source", "at", "reason", "length", "hash", "request_id"):
-        typer.echo(f"{name}: {letter[name]}")
+        print_text(f"{name}: {letter[name]}")
     text = readable(value)
-    typer.echo(f"bytes (hex): {value.hex()}" if text is None else f"bytes:\n{text}")
+    print_text(f"bytes (hex): {value.hex()}" if text is None else f"bytes:\n{text}")
 
 
 def readable(value: bytes) -> str | None:

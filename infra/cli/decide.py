@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infra.cli.bodies import read_bodies
-from infra.cli.options import AsJson, Config, codec_of, print_json, run, settings_of
+from infra.cli.options import AsJson, Config, codec_of, print_json, print_text, run, settings_of
 
 if TYPE_CHECKING:
     from agents.routing.view import RoutingView
@@ -61,7 +61,7 @@ def decide(
     if as_json:
         print_json(story, indent=True)
         return
-    typer.echo("\n".join([f"Task {decided.task}.", *decision_words(story)]))
+    print_text("\n".join([f"Task {decided.task}.", *decision_words(story)]))
 
 
 def _only(bodies: list[dict[str, Any]], file: str) -> bytes:

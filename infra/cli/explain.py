@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.options import AsJson, Config, codec_of, print_json, run, settings_of
+from infra.cli.options import AsJson, Config, codec_of, print_json, print_text, run, settings_of
 
 if TYPE_CHECKING:
     from schemas.codec import Codec
@@ -37,7 +37,7 @@ def explain(
         print_json({"request_id": request_id, "runs": told}, indent=True)
         return
     for story in told:
-        typer.echo("\n".join(words(story)))
+        print_text("\n".join(words(story)))
 
 
 async def _gather(settings: "Settings", request_id: str) -> tuple[list["RequestEvent"], "ControlLog"]:

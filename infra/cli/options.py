@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 T = TypeVar("T")
+# All that a terminal may take for an order; a tab and the end of a line are none.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="The configuration; TURNOUT_CONFIG or ./turnout.yaml by default."),
@@ -78,7 +81,9 @@ def print_json(document: Any, *, indent: bool = False) -> None:
     import orjson
 
     option = orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
-    typer.echo(orjson.dumps(document, option=option, default=_shown).decode())
+    text = orjson.dumps(document, option=option, default=_shown).decode()
+    # Those that JSON leaves as they are.
+    typer.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _shown(value: Any) -> Any:
@@ -103,16 +108,25 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     Console(file=sys.stdout, width=width, highlight=False).print(table)
 
 
+def print_text(text: str) -> None:
+    """Text on stdout, of which others may have written parts: their control characters are shown and not obeyed."""
+    typer.echo(_shown_controls(text))
+
+
+def _shown_controls(text: str) -> str:
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float) and 0 < abs(value) < 1e-4:
         # A limit of 0.00001 dollars is not easily read as 1e-05.
         return f"{value:.9f}".rstrip("0") if abs(value) >= 1e-9 else str(value)
-    return "" if value is None else str(value)
+    return "" if value is None else _shown_controls(str(value))
 
 
 def say(message: str) -> None:
     """A message for people, on stderr."""
-    typer.echo(message, err=True)
+    typer.echo(_shown_controls(message), err=True)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from cli_run import run
 
 from infra.cli.bodies import parse_bodies
 from infra.cli.main import COMMANDS, GROUPS, app
-from infra.cli.options import print_table
+from infra.cli.options import print_json, print_table, print_text, say
 from infra.cli.set_values import known
 from infra.cli.sql import credentials_of, door_url, question_of, sentence
 from infra.sql.account import accounts_of
@@ -185,6 +185,18 @@ def test_who_asks_the_sql_door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_small_number_in_a_table_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["limit_usd", "spent_usd", "of", "none"], [[1e-05, -0.000012, 0.25, None]])
     assert capsys.readouterr().out.splitlines()[-1].split() == ["0.00001", "-0.000012", "0.25"]
+
+
+def test_control_characters_of_others_reach_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["tenant"], [["acme\x1b[2J\x9b31m"]])
+    print_text("of tenant\x07:\n\tacme\x1b]0;title\x07")
+    print_json({"tenant": "acme\x9b31m"})
+    say("no tenant \x1b[31macme")
+    printed = capsys.readouterr()
+    assert "acme\\x1b[2J\\x9b31m" in printed.out
+    assert "of tenant\\x07:\n\tacme\\x1b]0;title\\x07" in printed.out
+    assert '{"tenant":"acme\\u009b31m"}' in printed.out
+    assert printed.err == "no tenant \\x1b[31macme\n"
 
 
 def test_what_a_terminal_cannot_show_is_no_error() -> None:

@@ -1,5 +1,6 @@
 """Models and deployments: what can serve a request, at what price, with which limits."""
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
@@ -43,6 +44,20 @@ def credential_references(value: str | tuple[str, ...]) -> str | tuple[str, ...]
 
 CredentialReference = Annotated[str, AfterValidator(credential_references)]
 CredentialReferences = Annotated[str | tuple[str, ...], AfterValidator(credential_references)]
+
+
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+def sendable(headers: dict[str, str]) -> dict[str, str]:
+    """A value may be a secret, so no error shows one."""
+    for name, value in headers.items():
+        if not HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header; use letters, digits and -")
+        if not HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of {name} cannot be sent; use ASCII on one line")
+    return headers
 
 
 class Prices(Configured):
@@ -109,7 +124,7 @@ class Deployment(Configured):
     upstream_model: str = ""
     base_url: str = Field(pattern=r"^https?://")
     api_key: CredentialReferences = ""
-    headers: dict[str, str] = {}
+    headers: Annotated[dict[str, str], AfterValidator(sendable)] = {}
     fallback_tier: FallbackTier = "primary"
     region: str = ""
     weight: Annotated[Weight, Field(ge=LEAST_WEIGHT)] = 1.0

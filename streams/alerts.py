@@ -155,8 +155,8 @@ class AlertDelivery:
             answer = await self._client.post(webhook.url, content=body, headers=headers, timeout=webhook.timeout_s)
         except ConfigurationError as error:
             return str(error)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            # The class only: a URL of Slack is a secret.
+        except Exception as error:
+            # Whatever it is counts as a call: it would be tried for ever. The class only: a URL of Slack is a secret.
             return type(error).__name__
         trial.status = answer.status_code
         return "" if answer.is_success else f"HTTP {answer.status_code}"

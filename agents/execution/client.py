@@ -18,12 +18,12 @@ from agents.execution.credentials import Credentials
 from agents.execution.headroom import headroom_of
 from agents.execution.outcome import Answer, Failed, Outcome, Succeeded, Trouble
 from agents.execution.streaming import OnDelta, Stream
-from agents.execution.target import IllegalHeader, Target, Targets
+from agents.execution.target import Target, Targets
 from schemas.catalog import Deployment
 from schemas.errors import ConfigurationError
 from schemas.failures import Failure
 
-__all__ = ["Caller", "IllegalHeader", "MAX_BYTES"]
+__all__ = ["Caller", "MAX_BYTES"]
 
 MAX_BYTES = 16 * 1024 * 1024
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

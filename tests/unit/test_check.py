@@ -176,3 +176,26 @@ def test_check_warns_of_names_that_nothing_has(capsys: pytest.CaptureFixture[str
     assert "the model small has tool, which no request needs" in warned[0]
     assert "sla.1.scope names the deployment two" in warned[1]
     assert "budgets.0.scope names the provider gogle" in warned[2]
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ("{'x org': a}", "'x org' is no name of a header"),
+        ("{x-org: büro-secret}", "the value of x-org cannot be sent"),
+        ('{x-org: "secret\\nx-other: b"}', "the value of x-org cannot be sent"),
+    ],
+)
+def test_a_header_that_cannot_be_sent_is_named_and_its_value_is_not(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, headers: str, said: str
+) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(
+        "catalog:\n  models: [{id: small}]\n  deployments:\n  - {id: one, provider: openai, model: small, "
+        f"base_url: 'http://127.0.0.1:1',\n     headers: {headers}}}\n",
+        encoding="utf-8",
+    )
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 2
+    assert f"{file}:5: catalog.deployments.0.headers: {said}" in err
+    assert "secret" not in err

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
 from pydantic_core import PydanticCustomError
@@ -46,6 +47,21 @@ CredentialReference = Annotated[str, AfterValidator(credential_references)]
 CredentialReferences = Annotated[str | tuple[str, ...], AfterValidator(credential_references)]
 
 
+def reachable(url: str) -> str:
+    """An address of HTTP; the log keeps it, so it holds no secret."""
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and (parts.port is None or parts.port > 0) and not re.search(r"[\s\x00-\x1f]", url)
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in ("http", "https"):
+        raise ValueError("it is no address; write one such as https://api.example.com/v1")
+    if parts.username or parts.password:
+        raise ValueError("it holds a user or a password, which the log would keep; take them out")
+    return url
+
+
+HttpUrl = Annotated[str, AfterValidator(reachable)]
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
@@ -122,7 +138,7 @@ class Deployment(Configured):
     provider: ProviderName
     model: str
     upstream_model: str = ""
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: HttpUrl
     api_key: CredentialReferences = ""
     headers: Annotated[dict[str, str], AfterValidator(sendable)] = {}
     fallback_tier: FallbackTier = "primary"

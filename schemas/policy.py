@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from schemas.catalog import Catalog, Configured, CredentialReference, Task
+from schemas.catalog import Catalog, Configured, CredentialReference, HttpUrl, Task
 from schemas.numbers import (
     LONGEST_DEADLINE_MS,
     YEAR_S,
@@ -164,7 +164,7 @@ class Tenant(Configured):
 class Webhook(Configured):
     """Where alerts go. `secret`: signs each call where given. Times in seconds."""
 
-    url: str = Field(pattern=r"^https?://")
+    url: HttpUrl
     min_severity: Severity = "warning"
     format: Literal["json", "slack"] = "json"
     secret: CredentialReference = ""

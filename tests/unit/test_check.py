@@ -199,3 +199,33 @@ def test_a_header_that_cannot_be_sent_is_named_and_its_value_is_not(
     assert status == 2
     assert f"{file}:5: catalog.deployments.0.headers: {said}" in err
     assert "secret" not in err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("api.example.com/v1", "it is no address"),
+        ("ftp://api.example.com", "it is no address"),
+        ("https://", "it is no address"),
+        ("https://a:99999999/", "it is no address"),
+        ("https://[::1/v1", "it is no address"),
+        ("https://a b/v1", "it is no address"),
+        ("https://me:secret@api.example.com/v1", "it holds a user or a password"),
+    ],
+)
+def test_an_address_that_cannot_be_called_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str, said: str
+) -> None:
+    file = tmp_path / "turnout.yaml"
+    file.write_text(
+        "catalog:\n  models: [{id: small}]\n  deployments:\n"
+        f"  - {{id: one, provider: openai, model: small, base_url: '{url}'}}\n"
+        f"alerts: {{webhooks: [{{url: '{url}'}}]}}\n"
+    )
+    status, _, err = run(capsys, "check", "--config", str(file))
+    assert status == 2
+    assert [line.partition(": ")[2].split(";")[0] for line in err.splitlines()] == [
+        f"catalog.deployments.0.base_url: {said}" + (", which the log would keep" if "user" in said else ""),
+        f"alerts.webhooks.0.url: {said}" + (", which the log would keep" if "user" in said else ""),
+    ]
+    assert "secret" not in err

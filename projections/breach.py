@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from projections.fold import LogRecord
 from projections.measure import (
@@ -23,7 +22,7 @@ from projections.measure import (
 from schemas.events import Event, SlaBreached, SlaMeasured, SlaRestored
 from schemas.inforce import InForce
 from schemas.merge import MINUTE, RequestTotals, merge_health
-from schemas.policy import SlaTarget
+from schemas.policy import SlaTarget, covers
 from schemas.state import HealthState, QualityState, SlaState
 
 UNJUDGED = SlaState()
@@ -65,7 +64,7 @@ def promises(inforce: InForce, tenants: Iterable[str]) -> dict[str, Promise]:
     ]
     found: dict[str, Promise] = {}
     for target in inforce.configuration.sla:
-        scopes = [s for s in known if fnmatchcase(s, target.scope)] if target.scope.endswith("*") else [target.scope]
+        scopes = [s for s in known if covers(target.scope, s)] if target.scope.endswith("*") else [target.scope]
         for scope in scopes:
             promise = Promise(target, scope)
             found.setdefault(promise.subject, promise)

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 
 import orjson
 
@@ -18,7 +17,7 @@ from schemas.events import (
     TopicsCreated,
     WeightsSet,
 )
-from schemas.policy import Budget, Configuration
+from schemas.policy import Budget, Configuration, covers
 from schemas.units import NANO
 
 
@@ -48,7 +47,7 @@ class InForce:
 
     def silent(self, alerts: str, now: int) -> bool:
         """Whether nobody is told of these alerts (kind:subject) at `now`, in microseconds."""
-        return any(until > now and fnmatchcase(alerts, pattern) for pattern, until in self.silenced.items())
+        return any(until > now and covers(pattern, alerts) for pattern, until in self.silenced.items())
 
 
 def document_of(configuration: Configuration) -> str:

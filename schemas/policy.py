@@ -41,6 +41,11 @@ Weights = Annotated[dict[WeightName, Weight], AfterValidator(_weighing)]
 """Of the utilities that `weighted` and `adaptive` add up; only their proportions count."""
 
 
+def covers(pattern: str, name: str) -> bool:
+    """Whether a pattern that may end in `*` stands for a name. All else in it is itself: a tenant may be called `a[b]?`."""
+    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
+
+
 class TaskPolicy(Configured):
     """How to route the requests of a task; what the tenant or the request names wins. `min_quality`: 0..1."""
 

@@ -1,6 +1,5 @@
 """`turnout check`: reads the configuration, names every problem with its line, touches nothing."""
 
-import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +84,7 @@ def retention_problem(file: Path | None, root: "yaml.Node | None") -> list[str]:
 def warnings(settings: "Settings") -> list[str]:
     """What is allowed and seldom meant."""
     from agents.routing.filters import NEEDS
+    from schemas.policy import covers
     from streams.topics import topics_of
 
     found = []
@@ -103,7 +103,7 @@ def warnings(settings: "Settings") -> list[str]:
     names = {"provider": providers, "deployment": set(settings.catalog.deployment_by_id)}
     for place, scope in scopes:
         kind, _, name = scope.partition(":")
-        if settings.catalog.deployments and kind in names and not fnmatch.filter(names[kind], name):
+        if settings.catalog.deployments and kind in names and not any(covers(name, each) for each in names[kind]):
             found.append(f"{place}.scope names the {kind} {name}, which no deployment has")
     if settings.kafka.topic_prefix[-1] not in ".-_":
         found.append(f"kafka.topic_prefix {settings.kafka.topic_prefix} ends in no separator; `llm.` is usual")

@@ -19,7 +19,7 @@ from schemas.events import (
     WeightsSet,
 )
 from schemas.inforce import InForce, apply_control, digest_of, document_of
-from schemas.policy import Budget, Configuration, RoutingPolicy
+from schemas.policy import Budget, Configuration, RoutingPolicy, covers
 from schemas.units import usd_to_nano
 
 ORIGIN: dict[str, Any] = {"event_id": "e", "occurred_at": 1, "worker": "w"}
@@ -158,3 +158,19 @@ def test_a_release_is_known_by_its_offset() -> None:
     state = fold(released, circuit("open"), released, CredentialReleased(**AUTHOR, deployment="d2"))
     assert state.released == {"d1": 2, "d2": 3}
     assert fold(applied(FILE), state=state).released == state.released
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "covered"),
+    [
+        ("budget:tenant:a[b]?/day", "budget:tenant:a[b]?/day", True),
+        ("budget:tenant:a[b]?/day", "budget:tenant:ab1/day", False),
+        ("tenant:a[*", "tenant:a[b]", True),
+        ("tenant:*", "tenant:", True),
+        ("*", "circuit:d1", True),
+        ("tenant:a", "tenant:ab", False),
+    ],
+)
+def test_a_pattern_is_its_beginning_and_nothing_else(pattern: str, name: str, covered: bool) -> None:
+    assert covers(pattern, name) is covered
+    assert InForce(silenced={pattern: 2}).silent(name, 1) is covered

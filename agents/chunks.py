@@ -16,7 +16,7 @@ Delta = dict[str, Any]
 
 
 class ChunkLog(Protocol):
-    """Hands a chunk over; the awaitable it returns is the broker's acknowledgement."""
+    """Hands a chunk over; the awaitable it returns is the broker's acknowledgement. Raises RequestError where it is too large."""
 
     async def chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Awaitable[object]: ...
 
@@ -37,12 +37,13 @@ class Chunks:
         self._flushing: asyncio.Task[None] | None = None
         self._order = asyncio.Lock()
         self._acknowledgements: list[Awaitable[object]] = []
+        self._left_out: RequestError | None = None
 
     def begin(self, attempt: int, model: str) -> None:
         """A new attempt: its chunks count from 0, and what was held of the one before is dropped."""
         self._stop_timer()
         self._attempt, self._sequence, self._model = attempt, 0, model
-        self._held, self._sent_at = [], 0.0
+        self._held, self._sent_at, self._left_out = [], 0.0, None
 
     async def take(self, delta: Delta) -> None:
         """The next piece of the stream. Raises LeaseLost when we may not write any more."""
@@ -60,6 +61,8 @@ class Chunks:
         self._stop_timer()
         if self._flushing is not None:
             await self._flushing
+        # A stream that lacks a piece does not end well, though the final answer may hold it.
+        error = error or self._left_out
         body = self._merged() if error is None else {}
         if error is not None:
             body["error"] = {"message": error.message, "type": ERROR_TYPES[error.code], "code": error.code}
@@ -101,7 +104,10 @@ class Chunks:
                 **({"error": body["error"]} if "error" in body else {}),
                 "routing": routing,
             }
-            self._acknowledgements.append(await self._log.chunk(self._record, chunk, self._request_id))
+            try:
+                self._acknowledgements.append(await self._log.chunk(self._record, chunk, self._request_id))
+            except RequestError as error:
+                self._left_out = error
 
     def _merged(self, *, keep_finish: bool = False) -> Delta:
         """What is held as one chunk. `keep_finish`: a finish reason stays behind for the last one."""

@@ -50,6 +50,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """A final answer as the record that will stand in its topic."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """What could not be read: never the bytes, which stand in the request topic while it keeps them."""
 
@@ -71,10 +82,14 @@ class Planned:
 
 
 class EventLog(Protocol):
-    """The log. Every call returns once the broker has acknowledged; LeaseLost when we may not write any more."""
+    """The log. Every call returns once the broker has acknowledged; LeaseLost when we may not write any more.
 
+    `seal` and `chunk` raise RequestError for what is larger than a record of its topic may be; an error is never that large.
+    """
+
+    def seal(self, record: RequestRecord, answer: Answer) -> Sealed: ...
     async def append(self, events: Sequence[Planned]) -> None: ...
-    async def answer(self, record: RequestRecord, answer: Answer) -> None: ...
+    async def answer(self, sealed: Sealed) -> None: ...
     async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None: ...
     async def chunk(self, record: RequestRecord, body: dict[str, Any], request_id: str) -> Awaitable[object]: ...
 

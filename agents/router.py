@@ -19,7 +19,7 @@ from agents.chunks import Chunks
 from agents.dedup import Claim, Claims
 from agents.identity import Identity, identify, unidentified
 from agents.live import Live
-from agents.ports import Answer, Clock, DeadLetter, EventLog, Planned, RequestRecord
+from agents.ports import Answer, Clock, DeadLetter, EventLog, Planned, RequestRecord, Sealed
 from agents.routing.decide import Decision, decide
 from agents.routing.view import RoutingView
 from agents.routing_object import Timing, routing_object
@@ -120,6 +120,7 @@ class Router:
             run = Run(record, request, identity, inforce, decision, deadline_at, self.worker, chunks)
             run.pending = [self._accepted(run), self._decided(run, timing)]
             served = await self.attempts.serve(run)
+            sealed = self._sealed(run, served, timing)
         except RequestError as error:
             return await self._fail(record, request, identity, error, run, timing)
         except LeaseLost:
@@ -131,7 +132,7 @@ class Router:
             )
             internal = RequestError("internal", "Turnout failed inside; try again, and report it with the request id.")
             return await self._fail(record, request, identity, internal, run, timing)
-        await self._answer(run, served, timing)
+        await self._answer(run, served, sealed, timing)
         return False
 
     def _admit(self, tenant: str, inforce: InForce) -> None:
@@ -176,12 +177,9 @@ class Router:
         live.turns[decision.turn_key] = live.turns.get(decision.turn_key, 0) + 1
         return decision
 
-    async def _answer(self, run: Run, served: Served, timing: Timing) -> None:
+    def _sealed(self, run: Run, served: Served, timing: Timing) -> Sealed:
+        """Before anything says that it was answered. Raises RequestError for an answer that no record holds."""
         record, identity = run.record, run.identity
-        completed = self._completed(record, identity, run.request, run, served, timing, None)
-        await self.log.append([*run.pending, completed])
-        if run.chunks is not None:
-            await run.chunks.end(None)
         routing = routing_object(run, identity, served, timing, self._total_ms(record))
         body = chat_response(
             served.outcome.completion,
@@ -190,9 +188,15 @@ class Router:
             served.deployment.model,
             routing,
         )
-        await self.log.answer(
-            record, Answer(body, "ok", False, identity.request_id, identity.tenant, identity.traceparent)
-        )
+        answer = Answer(body, "ok", False, identity.request_id, identity.tenant, identity.traceparent)
+        return self.log.seal(record, answer)
+
+    async def _answer(self, run: Run, served: Served, sealed: Sealed, timing: Timing) -> None:
+        completed = self._completed(run.record, run.identity, run.request, run, served, timing, None)
+        await self.log.append([*run.pending, completed])
+        if run.chunks is not None:
+            await run.chunks.end(None)
+        await self.log.answer(sealed)
 
     async def _fail(
         self, record: RequestRecord, request: ChatRequest | None, identity: Identity, error: RequestError,
@@ -212,7 +216,7 @@ class Router:
             error_response(error, routing), "error", error.retryable, identity.request_id, identity.tenant,
             identity.traceparent,
         )  # fmt: skip
-        await self.log.answer(record, answer)
+        await self.log.answer(self.log.seal(record, answer))
         return error.retryable
 
     async def _refuse(

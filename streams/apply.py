@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import structlog
+from aiokafka.errors import MessageSizeTooLargeError
 from pydantic import ValidationError
 
 from schemas.codec import Codec
@@ -62,7 +63,12 @@ async def publish_control(settings: Settings, codec: Codec, clock: BrokerClock, 
         offset = -1
         for event in events:
             future = await producer.emit(topics.name("control"), event, key=_subject(event), partition=0)
-            offset = (await future).offset
+            try:
+                offset = (await future).offset
+            except MessageSizeTooLargeError:
+                raise ConfigurationError(
+                    f"{_subject(event)} is larger than a record of {topics.name('control')} may be; raise its max.message.bytes"
+                ) from None
         return offset
     finally:
         await producer.stop()

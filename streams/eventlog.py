@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from aiokafka.structs import RecordMetadata
 
-from agents.ports import Answer, DeadLetter, Planned, RequestRecord
+from agents.ports import Answer, DeadLetter, Planned, RequestRecord, Sealed
 from schemas.chat_avro import encode_chunk, encode_response
+from schemas.errors import RequestError
 from streams.incoming import AVRO, JSON
 from streams.partitioner import partition_of
 from streams.producer import Producer
@@ -18,10 +20,15 @@ OWN_HEADERS = frozenset({
     "request-id", "content-type", "traceparent", "turnout-status", "turnout-source", "turnout-run", "turnout-tenant",
     "turnout-retryable",
 })  # fmt: skip
+# Of a batch's head with a record's own numbers, and of the two lengths of a header.
+BATCH_BYTES, HEADER_BYTES = 61 + 64, 10
 
 
 class KafkaEventLog:
-    """EventLog over the leased producer. `answering`: answers wait while it is not set."""
+    """EventLog over the leased producer. `answering`: answers wait while it is not set.
+
+    `limits`: topic -> bytes of the largest batch that it takes; one that is not named takes any.
+    """
 
     def __init__(
         self,
@@ -29,8 +36,10 @@ class KafkaEventLog:
         topics: Topics,
         answering: asyncio.Event,
         registry_ids: Mapping[tuple[str, int], int] | None = None,
+        limits: Mapping[str, int] | None = None,
     ) -> None:
         self._answering = answering
+        self._limits = limits or {}
         self._registry_ids = registry_ids
         self._producer = producer
         self._topics = topics
@@ -51,9 +60,9 @@ class KafkaEventLog:
         ]  # fmt: skip
         await acknowledged(futures)
 
-    async def answer(self, record: RequestRecord, answer: Answer) -> None:
-        """Publish a final answer in the partition number of its request, with its key and headers."""
-        topic = self._requests[record.source.topic]
+    def seal(self, record: RequestRecord, answer: Answer) -> Sealed:
+        """A final answer in the partition number of its request, with its key and headers."""
+        topic = self._requests[record.source.topic].responses
         as_avro = record.header("content-type") == AVRO
         value = encode_response(answer.body, self._registry_ids) if as_avro else orjson.dumps(answer.body)
         own = {
@@ -66,18 +75,42 @@ class KafkaEventLog:
             "turnout-tenant": answer.tenant,
             "turnout-retryable": "true" if answer.retryable else "false",
         }
-        headers = _echoed(record, own)
+        sealed = Sealed(topic, record.source.partition, record.key, value, _echoed(record, own))
+        try:
+            self._check(sealed)
+        except RequestError:
+            if answer.status != "error":
+                raise
+            # What is left of an error without the request's own headers is small.
+            return replace(sealed, key=None, headers=[(name, item.encode()) for name, item in own.items()])
+        return sealed
+
+    async def answer(self, sealed: Sealed) -> None:
+        """Publish a final answer."""
         await self._answering.wait()
-        future = await self._producer.send(
-            topic.responses, value, key=record.key, partition=record.source.partition, headers=headers
+        await acknowledged([await self._sent(sealed)])
+
+    async def _sent(self, sealed: Sealed) -> asyncio.Future[RecordMetadata]:
+        return await self._producer.send(
+            sealed.topic, sealed.value, key=sealed.key, partition=sealed.partition, headers=sealed.headers
         )
-        await acknowledged([future])
+
+    def _check(self, sealed: Sealed) -> None:
+        """A broker that refuses a record leaves a hole in an idempotent producer's numbers, so it must never see one."""
+        limit = self._limits.get(sealed.topic)
+        if limit is None or (size := _size(sealed)) <= limit:
+            return
+        message = (
+            f"The answer has {size} bytes and {sealed.topic} takes {limit} (max.message.bytes); "
+            "ask for less, such as by max_tokens, or raise it"
+        )
+        raise RequestError("request_too_large", message)
 
     async def chunk(
         self, record: RequestRecord, body: dict[str, Any], request_id: str
     ) -> asyncio.Future[RecordMetadata]:
         """Hand a chunk over in the partition number of its request; the future is its acknowledgement."""
-        topic = self._requests[record.source.topic]
+        topic = self._requests[record.source.topic].chunks
         as_avro = record.header("content-type") == AVRO
         value = encode_chunk(body, self._registry_ids) if as_avro else orjson.dumps(body)
         own = {
@@ -85,9 +118,9 @@ class KafkaEventLog:
             "content-type": AVRO if as_avro else JSON,
             "turnout-source": str(record.source),
         }
-        return await self._producer.send(
-            topic.chunks, value, key=record.key, partition=record.source.partition, headers=_echoed(record, own)
-        )
+        sealed = Sealed(topic, record.source.partition, record.key, value, _echoed(record, own))
+        self._check(sealed)
+        return await self._sent(sealed)
 
     async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None:
         """Say where an unreadable record stands; never its bytes."""
@@ -104,6 +137,12 @@ def letter_value(letter: DeadLetter) -> bytes:
         "hash": letter.sha256,
         "request_id": letter.request_id,
     })  # fmt: skip
+
+
+def _size(sealed: Sealed) -> int:
+    """Bytes of a batch that holds the record alone, and not fewer."""
+    headers = sum(len(name) + len(value or b"") + HEADER_BYTES for name, value in sealed.headers)
+    return BATCH_BYTES + len(sealed.key or b"") + len(sealed.value) + headers
 
 
 def _echoed(record: RequestRecord, own: Mapping[str, str]) -> list[tuple[str, bytes]]:

@@ -1,24 +1,28 @@
 """Topics: names, what each is for, creation and verification."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
 
 from schemas.errors import ConfigurationError, OperationError
 from schemas.requests import Priority
 from streams.access import Cluster, client_options, no_broker
-from streams.settings import KafkaSettings, Settings
+from streams.settings import Settings
 
 log = structlog.get_logger()
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 VISIBLE_S = 30.0
+LEAST_RECORD_BYTES = 1024 * 1024
+"""Kafka's own default. Less would not hold a producer's batches, whose records are small each."""
 EVENT_KINDS = ("decisions", "attempts", "costs", "transitions")
+DEFAULTS = {"cleanup.policy": "delete"}
 CONTENT_KINDS = ("requests", "responses", "chunks")
 
 
@@ -84,7 +88,7 @@ def _definition(topics: Topics, name: str, settings: Settings) -> NewTopic:
         # What is acknowledged stands on a majority, so that it outlives whichever broker is lost.
         "min.insync.replicas": str(replicas // 2 + 1),
         "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": str(settings.worker.max_request_bytes * 2),
+        "max.message.bytes": str(max(LEAST_RECORD_BYTES, settings.worker.max_request_bytes * 2)),
     }
     partitions = topics.partitions
     if kind in CONTENT_KINDS:
@@ -119,11 +123,14 @@ async def create_topics(topics: Topics, settings: Settings) -> list[str]:
         if missing:
             response = await admin.create_topics([_definition(topics, name, settings) for name in missing])
             for name, code, *_ in response.topic_errors:
-                if code not in (0, TopicAlreadyExistsError.errno):
+                if code == TopicAlreadyExistsError.errno:
+                    # Somebody else's, made a moment ago.
+                    existing.add(name)
+                elif code:
                     raise OperationError(f"Topic {name} could not be created: {for_code(code).__name__}.")
             await _visible(admin, missing)
-        await _verify(admin, topics, settings.kafka, [name for name in topics.all() if name in existing])
-        return missing
+        await _verify(admin, topics, settings, [name for name in topics.all() if name in existing])
+        return [name for name in missing if name not in existing]
     finally:
         await admin.close()
 
@@ -136,21 +143,27 @@ async def _visible(admin: AIOKafkaAdminClient, names: Iterable[str]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def verify_topics(topics: Topics, kafka: KafkaSettings) -> None:
-    """Raises OperationError when topics are missing, ConfigurationError when partitions differ; warns of missing replicas."""
-    admin = await admin_client(kafka.access)
+async def verify_topics(topics: Topics, settings: Settings) -> dict[str, int]:
+    """Topic -> bytes of the largest batch that it takes, where the broker tells. Warns of missing replicas.
+
+    Raises OperationError when topics are missing, ConfigurationError when one has other partitions or settings that no
+    reader of the log can do with.
+    """
+    admin = await admin_client(settings.kafka.access)
     try:
         existing = set(await admin.list_topics())
         missing = [name for name in topics.all() if name not in existing]
         if missing:
             raise OperationError(f"Topics are missing ({', '.join(missing)}); run `turnout topics create`.")
-        await _verify(admin, topics, kafka, topics.all())
+        return await _verify(admin, topics, settings, topics.all())
     finally:
         await admin.close()
 
 
-async def _verify(admin: AIOKafkaAdminClient, topics: Topics, kafka: KafkaSettings, names: Iterable[str]) -> None:
-    named, thin = list(names), []
+async def _verify(
+    admin: AIOKafkaAdminClient, topics: Topics, settings: Settings, names: Iterable[str]
+) -> dict[str, int]:
+    named, thin, kafka = list(names), [], settings.kafka
     for described in await admin.describe_topics(named) if named else []:
         expected = 1 if described["topic"] == topics.name("control") else topics.partitions
         found = len(described["partitions"])
@@ -167,3 +180,34 @@ async def _verify(admin: AIOKafkaAdminClient, topics: Topics, kafka: KafkaSettin
             "topics have fewer replicas than kafka.replication_factor; reassign their partitions and set min.insync.replicas",
             topics=thin, wanted=kafka.replication_factor,
         )  # fmt: skip
+    found_configs = await _configs(admin, named)
+    problems = [
+        problem
+        for name, found in found_configs.items()
+        for problem in _unfit(name, found, _definition(topics, name, settings).topic_configs)
+    ]
+    if problems:
+        raise ConfigurationError(*problems)
+    return {name: int(found["max.message.bytes"]) for name, found in found_configs.items()}
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Topic -> its settings. One that may not be asked for, or that the broker asked has not heard of, is left out."""
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    return {
+        name: {entry[0]: entry[1] for entry in entries}
+        for answer in answers
+        for code, _, _, name, entries in answer.resources
+        if code == 0 and entries
+    }
+
+
+def _unfit(name: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
+    """What would make the log lie: other clocks, or records that go away though they are needed."""
+    for setting in ("message.timestamp.type", "cleanup.policy"):
+        if (right := wanted.get(setting, DEFAULTS.get(setting))) and found[setting] != right:
+            yield f"{name} has {setting} {found[setting]}; set it to {right}"
+    if wanted.get("retention.ms") == "-1" and found["retention.ms"] != "-1":
+        yield f"{name} has retention.ms {found['retention.ms']}; it is kept for ever, set it to -1"
+    if int(found["max.message.bytes"]) < LEAST_RECORD_BYTES:
+        yield f"{name} has max.message.bytes {found['max.message.bytes']}; set it to {LEAST_RECORD_BYTES} or more"

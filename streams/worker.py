@@ -79,11 +79,12 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._background = Background(self._stack, self._fail)
         self._codec = Codec()
+        self._limits: dict[str, int] = {}
 
     async def start(self) -> None:
         """Start everything; returns when both apps joined their groups. Raises the first error."""
         kafka = self.settings.kafka
-        await verify_topics(self.topics, kafka)
+        self._limits = await verify_topics(self.topics, self.settings)
         self._codec = await codec_of(kafka)
         state_reader = await self._follow_state()
         await self._follow_control()
@@ -178,7 +179,7 @@ class Worker:
         app, lease = self._app("router")
         producer = await self._producer(lease)
         answering = asyncio.Event()
-        event_log = KafkaEventLog(producer, self.topics, answering, self._codec.registry_ids)
+        event_log = KafkaEventLog(producer, self.topics, answering, self._codec.registry_ids, self._limits)
         claims = Claims(int(worker.dedup_window_s * MICROS_PER_S))
         router = Router(
             log=event_log, clock=self.clock, claims=claims, live=self.live, rng=self.rng, worker=self.name,

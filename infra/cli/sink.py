@@ -85,7 +85,7 @@ async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
 
     kafka = settings.kafka
     topics = topics_of(settings)
-    await verify_topics(topics, kafka)
+    await verify_topics(topics, settings)
     journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
     chores = [Chore("budgets foretold", FORECAST_S, Forecaster(client).refresh)]
     if months := settings.sql.retention_months:

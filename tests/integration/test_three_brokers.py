@@ -48,9 +48,9 @@ async def replicas_of(servers: str, topic: str) -> tuple[set[int], int]:
 async def test_topics_with_too_few_replicas_are_named(cluster: EmbeddedCluster) -> None:
     document = catalog("http://127.0.0.1:1/{name}", {})
     settings = await prepared(settings_for(cluster.bootstrap_servers, "thin.", document))
-    wanted = settings.kafka.model_copy(update={"replication_factor": 3})
+    wanted = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"replication_factor": 3})})
     with capture_logs() as said:
-        await verify_topics(topics_of(settings), settings.kafka)
+        await verify_topics(topics_of(settings), settings)
         assert not said
         await verify_topics(topics_of(settings), wanted)
     (warning,) = said

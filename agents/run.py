@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.chunks import Chunks
+from agents.execution.codes import vetted_finish
 from agents.execution.outcome import Failed, Outcome, Succeeded, Usage
 from agents.execution.usage import cost_nano
 from agents.identity import Identity
@@ -177,7 +178,7 @@ class Run:
             http_status=outcome.http_status, latency_ms=outcome.latency_ms, first_token_ms=outcome.first_token_ms,
             tokens_in=usage.tokens_in, tokens_out=usage.tokens_out, tokens_cached=usage.cached,
             tokens_cache_write=usage.cache_write, tokens_reasoning=usage.reasoning,
-            finish_reason=outcome.finish_reason, provider_request_id=outcome.provider_request_id,
+            finish_reason=vetted_finish(outcome.finish_reason), provider_request_id=outcome.provider_request_id,
         )  # fmt: skip
 
     def _failed(self, attempt: Attempt, failed: Failed, now: int, next_action: str, jitter: float) -> AttemptFailed:

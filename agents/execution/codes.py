@@ -1,6 +1,10 @@
 """What providers call their failures. Only codes that stand here are ever repeated: the rest of a body is not ours."""
 
+import re
+
 from schemas.failures import Failure
+
+_FINISH = re.compile(r"[A-Za-z_]{0,32}")
 
 # Codes that say more than the status does.
 DECISIVE: dict[str, Failure] = {
@@ -89,3 +93,8 @@ def vetted(code: str) -> str:
     """The code as we may repeat it, "" where it is none of ours."""
     part = next((part for part in _PARTS if part in code), "")
     return part or (code if code in DECISIVE or code in GENERAL else "")
+
+
+def vetted_finish(reason: str) -> str:
+    """The finish reason as the log may keep it, "other" where it is no word: whatever stands there may hold content."""
+    return reason if _FINISH.fullmatch(reason) else "other"

@@ -11,6 +11,7 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from agents.execution import classify
+from agents.execution.codes import vetted_finish
 from agents.execution.outcome import Answer, Failed, Trouble
 from agents.execution.providers.openai_compatible import parse, request
 from agents.execution.retry_after import CAP_MS, limit_reset_ms, retry_after_ms
@@ -280,3 +281,12 @@ def test_request_names_the_limit_as_the_provider_does() -> None:
         "model": "m", "messages": [], "max_tokens": 7, "stream": True, "stream_options": {"include_usage": True},
     }  # fmt: skip
     assert body["max_tokens"] == 5, "the caller's body is not changed"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("stop", "stop"), ("tool_calls", "tool_calls"), ("MAX_TOKENS", "MAX_TOKENS"), ("", ""), ("x" * 33, "other"),
+     ("the user said: hello", "other"), ("stop\n", "other")],
+)  # fmt: skip
+def test_a_finish_reason_that_is_no_word_is_not_kept(said: str, kept: str) -> None:
+    assert vetted_finish(said) == kept

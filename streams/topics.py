@@ -19,6 +19,7 @@ log = structlog.get_logger()
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 VISIBLE_S = 30.0
+LARGEST = "max.message.bytes"
 LEAST_RECORD_BYTES = 1024 * 1024
 """Kafka's own default. Less would not hold a producer's batches, whose records are small each."""
 EVENT_KINDS = ("decisions", "attempts", "costs", "transitions")
@@ -88,7 +89,7 @@ def _definition(topics: Topics, name: str, settings: Settings) -> NewTopic:
         # What is acknowledged stands on a majority, so that it outlives whichever broker is lost.
         "min.insync.replicas": str(replicas // 2 + 1),
         "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": str(max(LEAST_RECORD_BYTES, settings.worker.max_request_bytes * 2)),
+        LARGEST: str(max(LEAST_RECORD_BYTES, settings.worker.max_request_bytes * 2)),
     }
     partitions = topics.partitions
     if kind in CONTENT_KINDS:
@@ -165,6 +166,9 @@ async def _verify(
 ) -> dict[str, int]:
     named, thin, kafka = list(names), [], settings.kafka
     for described in await admin.describe_topics(named) if named else []:
+        if described["error_code"]:
+            # Another broker listed it than the one that is asked now, which has not heard of it yet.
+            continue
         expected = 1 if described["topic"] == topics.name("control") else topics.partitions
         found = len(described["partitions"])
         if found != expected:
@@ -188,7 +192,7 @@ async def _verify(
     ]
     if problems:
         raise ConfigurationError(*problems)
-    return {name: int(found["max.message.bytes"]) for name, found in found_configs.items()}
+    return {name: int(found[LARGEST]) for name, found in found_configs.items()}
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -209,5 +213,5 @@ def _unfit(name: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> It
             yield f"{name} has {setting} {found[setting]}; set it to {right}"
     if wanted.get("retention.ms") == "-1" and found["retention.ms"] != "-1":
         yield f"{name} has retention.ms {found['retention.ms']}; it is kept for ever, set it to -1"
-    if int(found["max.message.bytes"]) < LEAST_RECORD_BYTES:
-        yield f"{name} has max.message.bytes {found['max.message.bytes']}; set it to {LEAST_RECORD_BYTES} or more"
+    if int(found[LARGEST]) < LEAST_RECORD_BYTES:
+        yield f"{name} has {LARGEST} {found[LARGEST]}; set it to {LEAST_RECORD_BYTES} or more"

@@ -137,12 +137,10 @@ class Router:
 
     def _admit(self, tenant: str, inforce: InForce) -> None:
         """A tenant has a cap of calls in flight, so that one cannot fill the partitions."""
-        for known in inforce.configuration.tenants:
-            if known.id == tenant and known.max_in_flight and self.live.tenants[tenant] > known.max_in_flight:
-                message = (
-                    f"The tenant {tenant} has {known.max_in_flight} requests in flight, its limit; send them slower."
-                )
-                raise RequestError("throttled", message, retry_after_ms=1_000)
+        cap = inforce.configuration.caps.get(tenant)
+        if cap is not None and self.live.tenants[tenant] > cap:
+            message = f"The tenant {tenant} has {cap} requests in flight, its limit; send them slower."
+            raise RequestError("throttled", message, retry_after_ms=1_000)
 
     def _decide(
         self, request: ChatRequest, identity: Identity, inforce: InForce, deadline_at: int, timing: Timing

@@ -17,9 +17,10 @@ from infra.kafka_jars import KafkaStartError
 from infra.ports import free_port
 from infra.supervisor import Child, Supervisor, module, turnout, wait_until
 from schemas.errors import OperationError
-from streams.loading import load_settings, settings_file
+from streams.loading import load_settings, read_document, settings_file
 from streams.settings import Settings
 
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SIMULATED = "simulated.yaml"
 LOCAL_DRAIN_S = 5
 SECRET_ENVIRONMENT = {"SIMULATED_KEY": "simulated"}
@@ -88,7 +89,7 @@ def file_document(config: Path | None) -> dict[str, object]:
     """The user's file as it is; empty where there is none. Raises ConfigurationError when it is wrong."""
     file = settings_file(config)
     load_settings(file)
-    return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {}) if file else {}
+    return read_document(file)[0] if file else {}
 
 
 def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulate: bool) -> dict[str, object]:
@@ -116,7 +117,8 @@ def local_stack(
     """Start everything in order and end it in the reverse order. Raises OperationError when a part does not start."""
     data.mkdir(parents=True, exist_ok=True)
     config = data / "turnout.yaml"
-    config.write_text(yaml.safe_dump(local_document(base, data, ports, simulate=simulate), sort_keys=False))
+    document = local_document(base, data, ports, simulate=simulate)
+    config.write_text(yaml.dump(document, Dumper=DUMPER, sort_keys=False, allow_unicode=True), encoding="utf-8")
     settings = load_settings(config)
     supervisor = Supervisor()
     broker = EmbeddedKafka(data / "kafka", port=ports.kafka)

@@ -53,8 +53,10 @@ class Promise:
         return self.scope == "global" or self.scope.startswith("tenant:")
 
 
-def promises(inforce: InForce, tenants: Iterable[str]) -> dict[str, Promise]:
-    """Every target in force by subject; a scope that ends in `*` stands for all it matches. The first of two counts."""
+def promises(inforce: InForce, tenants: Iterable[str], owns: Callable[[str], bool]) -> dict[str, Promise]:
+    """The targets in force that a partition owns, by subject; a scope that ends in `*` stands for all it matches. The first of
+    two counts.
+    """
     catalog = inforce.configuration.catalog
     named = {*tenants, *(tenant.id for tenant in inforce.configuration.tenants)}
     known = [
@@ -67,7 +69,9 @@ def promises(inforce: InForce, tenants: Iterable[str]) -> dict[str, Promise]:
         scopes = [s for s in known if covers(target.scope, s)] if target.scope.endswith("*") else [target.scope]
         for scope in scopes:
             promise = Promise(target, scope)
-            found.setdefault(promise.subject, promise)
+            subject = promise.subject
+            if subject not in found and owns(subject):
+                found[subject] = promise
     return found
 
 
@@ -100,8 +104,8 @@ class Evidence:
 
 
 def judge_sla(
-    inforce: InForce, evidence: Evidence, judged: Mapping[str, SlaState], now: int, owns: Callable[[str], bool],
-    derived_from: str,
+    promised: Mapping[str, Promise], inforce: InForce, evidence: Evidence, judged: Mapping[str, SlaState], now: int,
+    owns: Callable[[str], bool], derived_from: str,
 ) -> list[Event]:  # fmt: skip
     """What is new about the targets that this partition owns. `now`: microseconds; `judged`: by Promise.subject.
 
@@ -109,17 +113,18 @@ def judge_sla(
     met again, when the window is empty or when nobody asks for the target any more.
     """
     events: list[Event] = []
-    wanted = {subject: each for subject, each in promises(inforce, evidence.requests.tenants).items() if owns(subject)}
-    for subject, promise in wanted.items():
+    for subject, promise in promised.items():
         window_s = promise.window_s
         metric, scope = promise.target.metric, promise.scope
-        measured = measure(promise.target, evidence.tally(inforce, metric, scope, window_s, now))
-        short_s = max(60.0, window_s / SHORT)
-        recent = measure(promise.target, evidence.tally(inforce, metric, scope, short_s, now))
+        measured = recent = measure(promise.target, evidence.tally(inforce, metric, scope, window_s, now))
+        # Where the whole window is empty its end is too: most of many tenants are quiet.
+        if measured.sample:
+            short_s = max(60.0, window_s / SHORT)
+            recent = measure(promise.target, evidence.tally(inforce, metric, scope, short_s, now))
         judge = _Judge(subject, promise, measured, recent.burn, judged.get(subject, UNJUDGED), now, derived_from)
         events += judge.events()
     for subject, state in judged.items():
-        if state.severity and subject not in wanted and owns(subject):
+        if state.severity and subject not in promised and owns(subject):
             events.append(_restored(subject, state, UNKNOWN, 0, "the target is no longer in force", now, derived_from))
     return events
 

@@ -1,6 +1,7 @@
 """Judges budgets by the merged spend of all tenants, and folds its own judgements so that it never judges twice."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from projections.fold import LogRecord
 from projections.periods import period_start
@@ -18,8 +19,31 @@ JUDGEMENTS = (BudgetPeriodStarted, BudgetLimitChanged, BudgetThresholdCrossed)
 Stepped = tuple[BudgetState, tuple[Event, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Pledge:
+    """A budget as it is judged. `limit`: nano-USD; `zone`: of the clocks of its periods, "" for UTC; `thresholds`: ascending."""
+
+    budget: Budget
+    subject: str
+    limit: int
+    zone: str
+    thresholds: tuple[int, ...]
+
+
+def pledges(inforce: InForce, owns: Callable[[str], bool]) -> dict[str, Pledge]:
+    """The budgets in force that a partition owns, by subject. Of two with one subject the first counts."""
+    found: dict[str, Pledge] = {}
+    for budget in inforce.budgets:
+        subject = budget.subject
+        if subject not in found and owns(subject):
+            zone = inforce.zones.get(budget.scope.removeprefix("tenant:"), "") if budget.scope != "global" else ""
+            thresholds = tuple(sorted({*budget.thresholds, EXHAUSTED}))
+            found[subject] = Pledge(budget, subject, budget.limit_nano_usd, zone, thresholds)
+    return found
+
+
 def judge_budgets(
-    inforce: InForce,
+    pledged: Mapping[str, Pledge],
     totals: SpendTotals,
     judged: Mapping[str, BudgetState],
     now: int,
@@ -28,31 +52,24 @@ def judge_budgets(
 ) -> list[Event]:
     """What is new about the budgets that this partition owns. `now`: microseconds; `judged`: by Budget.subject.
 
-    A budget whose limit changed is judged anew under the new limit. Of two budgets with one subject the first counts.
+    A budget whose limit changed is judged anew under the new limit.
     """
     events: list[Event] = []
-    budgets: dict[str, Budget] = {}
-    for budget in inforce.budgets:
-        budgets.setdefault(budget.subject, budget)
-    for subject, budget in budgets.items():
-        if owns(subject):
-            zone = inforce.zones.get(budget.scope.removeprefix("tenant:"), "") if budget.scope != "global" else ""
-            events += _judge(budget, totals, judged.get(subject, UNJUDGED), now, zone, derived_from)
+    for subject, pledge in pledged.items():
+        events += _judge(pledge, totals, judged.get(subject, UNJUDGED), now, derived_from)
     for subject, state in judged.items():
-        if state.limit != GONE and subject not in budgets and owns(subject):
+        if state.limit != GONE and subject not in pledged and owns(subject):
             events.append(_limited(subject, state, GONE, 0, state.spent, state.reserved, now, derived_from))
     return events
 
 
-def _judge(
-    budget: Budget, totals: SpendTotals, state: BudgetState, now: int, zone: str, derived_from: str
-) -> list[Event]:  # fmt: skip
+def _judge(pledge: Pledge, totals: SpendTotals, state: BudgetState, now: int, derived_from: str) -> list[Event]:
     events: list[Event] = []
     if now < state.period_start:
         return events
-    limit, subject = budget.limit_nano_usd, budget.subject
+    budget, subject, limit = pledge.budget, pledge.subject, pledge.limit
     # Clocks that were set to another zone may put the beginning back: the period that was announced goes on.
-    start = max(period_start(budget.period, now, zone), state.period_start)
+    start = max(period_start(budget.period, now, pledge.zone), state.period_start)
     new = state == UNJUDGED or start > state.period_start
     if new:
         events.append(BudgetPeriodStarted(
@@ -62,7 +79,7 @@ def _judge(
         ))  # fmt: skip
     spent, reserved = totals.spent(budget.scope, budget.period, now), totals.reserved(budget.scope)
     reached = [
-        threshold for threshold in sorted({*budget.thresholds, EXHAUSTED})
+        threshold for threshold in pledge.thresholds
         if (spent + reserved if threshold == EXHAUSTED else spent) * 100 >= threshold * limit
     ]  # fmt: skip
     anew = new or limit != state.limit

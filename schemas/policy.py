@@ -1,5 +1,6 @@
 """Policies: how to route, when a circuit opens, what may be spent, what was promised."""
 
+from functools import cached_property
 from hashlib import sha256
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -199,3 +200,8 @@ class Configuration(Configured):
     sla: tuple[SlaTarget, ...] = ()
     tenants: tuple[Tenant, ...] = ()
     alerts: AlertPolicy = AlertPolicy()
+
+    @cached_property
+    def caps(self) -> dict[str, int]:
+        """Tenant -> the calls it may have in flight, of those that have a limit."""
+        return {tenant.id: tenant.max_in_flight for tenant in self.tenants if tenant.max_in_flight is not None}

@@ -1,17 +1,29 @@
 """Judges what spans partitions, by the view of all state: budgets, targets, anomalies, partitions that stand still."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from projections.alert import judge_partitions
 from projections.anomaly import judge_anomalies
-from projections.breach import Evidence, judge_sla
+from projections.breach import Evidence, Promise, judge_sla, promises
 from projections.fold import LogRecord
-from projections.judge import judge_budgets
+from projections.judge import Pledge, judge_budgets, pledges
 from projections.partition import PartitionProjection
 from schemas.events import Event
+from schemas.inforce import InForce
 from streams.partitioner import partition_of
 from streams.view import StateView
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a partition has to judge under a configuration, with these tenants."""
+
+    inforce: InForce
+    tenants: list[str]
+    pledges: dict[str, Pledge]
+    promises: dict[str, Promise]
 
 
 class Judge:
@@ -20,15 +32,16 @@ class Judge:
     def __init__(self, view: StateView, partitions: int) -> None:
         self._view = view
         self._partitions = partitions
+        self._known: dict[int, _Asked] = {}
 
     def judge(self, projection: PartitionProjection, tick: LogRecord) -> list[Event]:
         """All that is new at a tick."""
         now, position, view = tick.logged_at, tick.position, self._view
         owns, inforce = self._owner_of(projection.partition), projection.inforce
-        evidence = Evidence(view.requests, view.health, view.quality)
+        evidence, promised = Evidence(view.requests, view.health, view.quality), self._asked(projection).promises
         return [
             *self.judge_budgets(projection, now, position),
-            *judge_sla(inforce, evidence, _judged(projection, "sla"), now, owns, position),
+            *judge_sla(promised, inforce, evidence, _judged(projection, "sla"), now, owns, position),
             *judge_anomalies(view.health, _judged(projection, "anomaly"), now, owns, position),
             *judge_partitions(_judged(projection, "alert"), self._covered, now, position),
         ]
@@ -36,7 +49,17 @@ class Judge:
     def judge_budgets(self, projection: PartitionProjection, now: int, position: str) -> list[Event]:
         """What is new of budgets alone. `now`: microseconds."""
         judged, owns = _judged(projection, "budget"), self._owner_of(projection.partition)
-        return judge_budgets(projection.inforce, self._view.spend, judged, now, owns, position)
+        return judge_budgets(self._asked(projection).pledges, self._view.spend, judged, now, owns, position)
+
+    def _asked(self, projection: PartitionProjection) -> "_Asked":
+        """Made again only where it may have changed: with thousands of tenants that takes longer than to judge them."""
+        partition, inforce, tenants = projection.partition, projection.inforce, self._view.requests.tenants
+        known = self._known.get(partition)
+        if known is None or known.inforce is not inforce or known.tenants != tenants:
+            owns = self._owner_of(partition)
+            pledged = known.pledges if known is not None and known.inforce is inforce else pledges(inforce, owns)
+            known = self._known[partition] = _Asked(inforce, tenants, pledged, promises(inforce, tenants, owns))
+        return known
 
     def _owner_of(self, partition: int) -> Callable[[str], bool]:
         return lambda subject: bool(partition_of(subject.encode(), self._partitions) == partition)

@@ -3,14 +3,18 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from yaml.constructor import SafeConstructor
 
 from schemas.errors import ConfigurationError
 from streams.consistency import inconsistencies
 from streams.settings import ENVIRONMENT_PREFIX, Settings
 
+# The same language at a third of the time; a build of PyYAML may lack it.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DEFAULT_FILE = Path("turnout.yaml")
 SHAPES = {
     "model_type": "hold keys with values; indent them below it",
@@ -31,10 +35,7 @@ def settings_file(given: Path | None) -> Path | None:
 
 def load_settings(file: Path | None) -> Settings:
     """Read the file and the environment. Raises ConfigurationError with one sentence for every wrong key."""
-    text, root = ("", None) if file is None else read_nodes(file)
-    document = yaml.safe_load(text) or {}
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{file}:1: the file must be a mapping of sections such as kafka and catalog")
+    document, root = ({}, None) if file is None else read_document(file)
     try:
         settings = Settings(**document)
     except ValidationError as error:
@@ -44,11 +45,12 @@ def load_settings(file: Path | None) -> Settings:
     return settings
 
 
-def read_nodes(file: Path) -> tuple[str, yaml.Node | None]:
-    """The file's text, and its nodes, which know their lines. Raises ConfigurationError where it is no clear YAML."""
+def read_document(file: Path) -> tuple[dict[str, Any], yaml.Node | None]:
+    """What the file says, and its nodes, which know their lines. Raises ConfigurationError where it is no clear YAML."""
     try:
-        text = file.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER)
+        problems = [f"{file}:{problem}" for problem in _ambiguous(root)]
+        document = {} if root is None or problems else SafeConstructor().construct_document(root) or {}
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read ({error.strerror}); name a file with --config") from None
     except UnicodeDecodeError as error:
@@ -58,9 +60,11 @@ def read_nodes(file: Path) -> tuple[str, yaml.Node | None]:
         where = f"{file}:{mark.line + 1}" if mark else str(file)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
         raise ConfigurationError(f"{where}: {problem}; correct the YAML") from None
-    if problems := [f"{file}:{problem}" for problem in _ambiguous(root)]:
+    if problems:
         raise ConfigurationError(*problems)
-    return text, root
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{file}:1: the file must be a mapping of sections such as kafka and catalog")
+    return document, root
 
 
 def _ambiguous(node: yaml.Node | None, path: str = "", above: tuple[yaml.Node, ...] = ()) -> Iterator[str]:

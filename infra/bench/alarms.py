@@ -23,7 +23,7 @@ import numpy as np
 
 from projections.anomaly import AnomalyFold, judge_anomalies
 from projections.attribution import Part, explanations
-from projections.breach import Evidence, SlaFold, judge_sla
+from projections.breach import Evidence, SlaFold, judge_sla, promises
 from projections.fold import LogRecord
 from projections.health import HealthFold
 from schemas.events import AnomalyDetected, AttemptFailed, AttemptSucceeded, Event, SlaBreached, SlaRestored
@@ -127,6 +127,7 @@ def watched(seed: int) -> Watched:
     folds: dict[str, Any] = {"sla": SlaFold(), "anomaly": AnomalyFold()}
     judged: dict[str, dict[str, Any]] = {"sla": {}, "anomaly": {}}
     fold, seen = HealthFold(), Watched(incidents)
+    promised = promises(INFORCE, (), lambda _: True)
     for second in range(SECONDS):
         now = START + second * MICROS_PER_S
         for name in NAMES:
@@ -141,7 +142,7 @@ def watched(seed: int) -> Watched:
             continue
         evidence = Evidence(RequestTotals(), health, {})
         position = f"llm.attempts-0-{second}"
-        told = judge_sla(INFORCE, evidence, judged["sla"], now, lambda _: True, position)
+        told = judge_sla(promised, INFORCE, evidence, judged["sla"], now, lambda _: True, position)
         told += judge_anomalies(health, judged["anomaly"], now, lambda _: True, position)
         for event in told:
             kind = "anomaly" if isinstance(event, AnomalyDetected) else "sla"

@@ -25,14 +25,14 @@ def check(config: Config = None) -> None:
       turnout check --config turnout.yaml
     """
     from schemas.errors import ConfigurationError
-    from streams.loading import load_settings, read_nodes, settings_file
+    from streams.loading import load_settings, read_document, settings_file
 
     file = settings_file(config)
     root: yaml.Node | None = None
     settings: Settings | None = None
     problems: list[str] = []
     try:
-        root = read_nodes(file)[1] if file else None
+        root = read_document(file)[1] if file else None
         settings = load_settings(file)
     except ConfigurationError as error:
         problems += error.problems

@@ -107,8 +107,9 @@ def test_check_of_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\x00\x01", "special characters are not allowed"),
+        (b"\x00\x01", "characters are not allowed"),
         (b"web: {port: 1}\n# caf\xe9\n", "byte 20 is not UTF-8"),
+        (b"web:\n  port: !env PORT\n", ":2: could not determine a constructor for the tag '!env'"),
         (b"kafka: &self\n  x: *self\n", "kafka.x holds itself"),
         (b"sla: []\nweb: {port: 0}\nsla: []\n", ":3: sla stands on line 1 already"),
         (b"web:\n  port: 0\n  port: 1\n", ":3: web.port stands on line 2 already"),

@@ -6,7 +6,7 @@ from fold_events import SECOND, START, incurred, reserved
 from fold_world import projection
 
 from projections.fold import LogRecord
-from projections.judge import BudgetFold, judge_budgets
+from projections.judge import BudgetFold, judge_budgets, pledges
 from projections.spend import SpendFold
 from schemas.events import BudgetLimitChanged, BudgetPeriodStarted, BudgetThresholdCrossed, Event
 from schemas.inforce import InForce
@@ -38,7 +38,8 @@ class Judge:
 
     def judge(self, now: int = NOON, owns: Callable[[str], bool] = lambda subject: True) -> list[Event]:
         self.offset += 1
-        events = judge_budgets(self.inforce, self.totals, self.judged, now, owns, f"llm.transitions-0-{self.offset}")
+        pledged, position = pledges(self.inforce, owns), f"llm.transitions-0-{self.offset}"
+        events = judge_budgets(pledged, self.totals, self.judged, now, owns, position)
         self.read_back(events, now)
         return events
 

@@ -52,7 +52,8 @@ class Judge:
     def judge(self, now: int = START, owns: Callable[[str], bool] = lambda subject: True) -> list[Event]:
         self.offset += 1
         evidence = Evidence(self.totals, self.health, self.quality)
-        events = judge_sla(self.inforce, evidence, self.judged, now, owns, f"llm.transitions-0-{self.offset}")
+        promised, position = promises(self.inforce, self.totals.tenants, owns), f"llm.transitions-0-{self.offset}"
+        events = judge_sla(promised, self.inforce, evidence, self.judged, now, owns, position)
         for event in events:
             subject = self.fold.subject(event)
             assert subject is not None
@@ -227,7 +228,7 @@ def test_scopes_stand_for_what_they_match() -> None:
         target(scope=scope, window_s=3_600) for scope in ("provider:*", "deployment:d*", "tenant:*", "global", "global")
     ]
     judge = Judge(*sla)
-    assert list(promises(judge.inforce, ["acme"])) == [
+    assert list(promises(judge.inforce, ["acme"], lambda subject: True)) == [
         "availability/provider:google/900", "availability/provider:openai/900", "availability/deployment:d1/900",
         "availability/deployment:d2/900", "availability/deployment:d3/900", "availability/tenant:acme/3600",
         "availability/global/3600",

@@ -1,6 +1,6 @@
 """Judges budgets by the merged spend of all tenants, and folds its own judgements so that it never judges twice."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from projections.fold import LogRecord
@@ -54,12 +54,20 @@ def judge_budgets(
 
     A budget whose limit changed is judged anew under the new limit.
     """
-    events: list[Event] = []
-    for subject, pledge in pledged.items():
-        events += _judge(pledge, totals, judged.get(subject, UNJUDGED), now, derived_from)
+    events = judge_spend(pledged.values(), totals, judged, now, derived_from)
     for subject, state in judged.items():
         if state.limit != GONE and subject not in pledged and owns(subject):
             events.append(_limited(subject, state, GONE, 0, state.spent, state.reserved, now, derived_from))
+    return events
+
+
+def judge_spend(
+    pledged: Iterable[Pledge], totals: SpendTotals, judged: Mapping[str, BudgetState], now: int, derived_from: str
+) -> list[Event]:
+    """What is new about these budgets, all of them in force."""
+    events: list[Event] = []
+    for pledge in pledged:
+        events += _judge(pledge, totals, judged.get(pledge.subject, UNJUDGED), now, derived_from)
     return events
 
 

@@ -85,7 +85,7 @@ class SpendTotals:
     """Sums of all tenants' spend, kept as their states change. Owns the last state put for each tenant and partition.
 
     Scopes: global, tenant:T, provider:P, deployment:D. Amounts are nano-USD. Periods are UTC, those of a tenant in the
-    time zone that its spend was folded in.
+    time zone that its spend was folded in. `moves`: how often states were put, by which a reader knows what is new to it.
     """
 
     def __init__(self) -> None:
@@ -94,10 +94,13 @@ class SpendTotals:
         self._spent: dict[Key, int] = {}
         self._reserved: dict[str, int] = {}
         self._zones: dict[str, str] = {}
+        self._moved: dict[str, int] = {}
+        self.moves = 0
 
     def put(self, tenant: str, partition: int, state: SpendState) -> None:
         """Replace what this tenant had on this partition; SpendState() forgets it."""
         key = tenant, partition
+        self.moves += 1
         before = self._parts.get(key, NO_SPEND)
         for scope in before.totals.keys() | state.totals.keys():
             old, new = before.totals.get(scope, ()), state.totals.get(scope, ())
@@ -110,6 +113,7 @@ class SpendTotals:
                 _accumulate(self._reserved, scope, -amount)
             for scope, amount in held.items():
                 _accumulate(self._reserved, scope, amount)
+                self._moved[scope] = self.moves
             self._held[key] = held
         if before.zone != state.zone:
             self._zones.pop(f"tenant:{tenant}", None)
@@ -123,6 +127,10 @@ class SpendTotals:
         name = f"local:{scope}" if zone else scope
         return self._spent.get((name, period, period_start(period, now, zone)), 0)
 
+    def moved_since(self, scope: str, moves: int) -> bool:
+        """Whether the scope may hold more than after so many moves."""
+        return self._moved.get(scope, 0) > moves
+
     def reserved(self, scope: str) -> int:
         """What calls that nothing settled yet may cost."""
         return self._reserved.get(scope, 0)
@@ -133,6 +141,8 @@ class SpendTotals:
             names = f"tenant:{tenant}", "global"
         elif scope == "local":
             names = (f"local:tenant:{tenant}",)
+        for name in names:
+            self._moved[name.removeprefix("local:")] = self.moves
         for place, period in enumerate(PERIODS):
             for name in names if sums else ():
                 _accumulate(self._spent, (name, period, sums[3 * place]), sign * sums[3 * place + 1])

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import httpx
 import orjson
 import structlog
+from faust.types import TP
 
 from agents.execution.credentials import Credentials
+from projections.partition import PartitionProjection
 from schemas.errors import ConfigurationError, LeaseLost
 from schemas.events import AlertDelivered
 from schemas.policy import Webhook
@@ -85,6 +87,7 @@ class AlertDelivery:
         self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False)
         self._trials: dict[Key, Trial] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[TP, tuple[PartitionProjection, int, list[str]]] = {}
 
     async def aclose(self) -> None:
         for task in self._tasks:
@@ -113,7 +116,7 @@ class AlertDelivery:
             if owned.kind != "transitions" or not owned.caught_up:
                 continue
             hooks = {hook.name: hook for hook in owned.projection.inforce.configuration.alerts.webhooks}
-            for subject in owned.projection.subjects("alert"):
+            for subject in self._to_tell(owned):
                 state: AlertState = owned.projection.snapshot("alert", subject)
                 begun: set[str] = set()
                 for change, notice in sorted(state.pending.items()):
@@ -121,6 +124,14 @@ class AlertDelivery:
                         if name not in begun:
                             begun.add(name)
                             yield Delivery(owned, subject, change, notice, state, name, hooks.get(name))
+
+    def _to_tell(self, owned: Owned) -> list[str]:
+        """Subjects of alerts with changes that a webhook waits for: of thousands a few, so they are looked for once a record."""
+        projection, known = owned.projection, self._waiting.get(owned.tp)
+        if known is None or known[0] is not projection or known[1] != projection.covered:
+            found = [each for each in projection.subjects("alert") if projection.snapshot("alert", each).pending]
+            known = self._waiting[owned.tp] = projection, projection.covered, found
+        return known[2]
 
     async def _deliver(self, delivery: Delivery, trial: Trial) -> None:
         try:

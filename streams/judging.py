@@ -8,10 +8,11 @@ from projections.alert import judge_partitions
 from projections.anomaly import judge_anomalies
 from projections.breach import Evidence, Promise, judge_sla, promises
 from projections.fold import LogRecord
-from projections.judge import Pledge, judge_budgets, pledges
+from projections.judge import Pledge, judge_budgets, judge_spend, pledges
 from projections.partition import PartitionProjection
 from schemas.events import Event
 from schemas.inforce import InForce
+from schemas.periods import QUARTER
 from streams.partitioner import partition_of
 from streams.view import StateView
 
@@ -26,6 +27,15 @@ class _Asked:
     promises: dict[str, Promise]
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """When a partition's budgets last had no news. `quarter`: hours since 1970 by four; `moves`: of the totals."""
+
+    pledges: dict[str, Pledge]
+    quarter: int
+    moves: int
+
+
 class Judge:
     """Judgements on the subjects of one partition of llm.transitions, by what its own folds say was judged before."""
 
@@ -33,6 +43,7 @@ class Judge:
         self._view = view
         self._partitions = partitions
         self._known: dict[int, _Asked] = {}
+        self._looks: dict[int, _Look] = {}
 
     def judge(self, projection: PartitionProjection, tick: LogRecord) -> list[Event]:
         """All that is new at a tick."""
@@ -40,14 +51,29 @@ class Judge:
         owns, inforce = self._owner_of(projection.partition), projection.inforce
         evidence, promised = Evidence(view.requests, view.health, view.quality), self._asked(projection).promises
         return [
-            *self.judge_budgets(projection, now, position),
+            *self._judge_budgets(projection, now, position),
             *judge_sla(promised, inforce, evidence, _judged(projection, "sla"), now, owns, position),
             *judge_anomalies(view.health, _judged(projection, "anomaly"), now, owns, position),
             *judge_partitions(_judged(projection, "alert"), self._covered, now, position),
         ]
 
-    def judge_budgets(self, projection: PartitionProjection, now: int, position: str) -> list[Event]:
-        """What is new of budgets alone. `now`: microseconds."""
+    def budget_news(self, projection: PartitionProjection, now: int) -> bool:
+        """Whether a tick would say something of budgets. Asked every second, so it looks at those alone whose spend moved since,
+        until a period may have begun or other budgets are in force.
+        """
+        pledged, totals = self._asked(projection).pledges, self._view.spend
+        look = _Look(pledged, now // QUARTER, totals.moves)
+        before = self._looks.get(projection.partition)
+        if before is None or before.pledges is not pledged or before.quarter != look.quarter:
+            news = self._judge_budgets(projection, now, "")
+        else:
+            moved = [pledge for pledge in pledged.values() if totals.moved_since(pledge.budget.scope, before.moves)]
+            news = judge_spend(moved, totals, _judged(projection, "budget"), now, "") if moved else []
+        if not news:
+            self._looks[projection.partition] = look
+        return bool(news)
+
+    def _judge_budgets(self, projection: PartitionProjection, now: int, position: str) -> list[Event]:
         judged, owns = _judged(projection, "budget"), self._owner_of(projection.partition)
         return judge_budgets(self._asked(projection).pledges, self._view.spend, judged, now, owns, position)
 

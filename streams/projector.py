@@ -286,7 +286,7 @@ class Projector:
     def _budget_news(self, owned: Owned) -> bool:
         if owned.kind != "transitions" or owned.judged:
             return False
-        return bool(self._judge.judge_budgets(owned.projection, self._clock.now(), ""))
+        return self._judge.budget_news(owned.projection, self._clock.now())
 
     async def _tick(self, chosen: Sequence[Owned]) -> None:
         offset = self._control.current.offset

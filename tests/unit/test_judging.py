@@ -1,15 +1,16 @@
 """What a partition has to judge is kept, and made again where the configuration or the tenants changed."""
 
-from fold_events import SECOND, START, ticked
+from fold_events import SECOND, START, incurred, reserved, ticked
 from fold_world import CATALOG, projection
 
 from projections.fold import LogRecord
-from schemas.events import BudgetPeriodStarted, Event, SlaMeasured
+from projections.spend import SpendFold
+from schemas.events import BudgetPeriodStarted, BudgetThresholdCrossed, Event, SlaMeasured
 from schemas.inforce import InForce
 from schemas.policy import Budget, Configuration, SlaTarget
 from schemas.snapshots import Snapshot, encode_value
-from schemas.state import RequestCounts
-from schemas.units import MICROS_PER_S
+from schemas.state import RequestCounts, SpendState
+from schemas.units import MICROS_PER_S, usd_to_nano
 from streams.judging import Judge
 from streams.view import StateView
 
@@ -59,3 +60,35 @@ def test_a_new_tenant_and_a_new_budget_are_judged_at_the_next_tick() -> None:
     assert subjects(tick(0), SlaMeasured) == {"availability/tenant:acme/900", "availability/tenant:initech/900"}
     assert subjects(tick(1), BudgetPeriodStarted) == {"tenant:acme/day", "tenant:globex/day"}
     assert subjects(tick(1), BudgetPeriodStarted) == {"tenant:acme/day", "tenant:globex/day"}
+
+
+def spend(dollars: int) -> SpendState:
+    """What a tenant has spent when this was charged."""
+    fold, state = SpendFold(), SpendState()
+    for event in (reserved(), incurred(nano_usd=usd_to_nano(dollars))):
+        state, _ = fold.step(state, LogRecord("llm.costs", 0, 0, START, event), CONTROL[1])
+    return state
+
+
+def test_news_of_a_budget_is_seen_where_its_spend_moved() -> None:
+    view = StateView()
+    judge, judged = Judge(view, partitions=1), projection("transitions", given=lambda offset: CONTROL[offset])
+    record = LogRecord("llm.transitions", 0, 1, START, ticked(1))
+    judged.apply(record)
+    assert judge.budget_news(judged, START)
+    for offset, event in enumerate(judge.judge(judged, record), 2):
+        judged.apply(LogRecord("llm.transitions", 0, offset, START, event))
+    assert not judge.budget_news(judged, START)
+    # 2 of 5 dollars cross nothing, 3 cross the half: news until it is judged.
+    view.spend.put("acme", 0, spend(2))
+    assert not judge.budget_news(judged, START)
+    view.spend.put("acme", 0, spend(3))
+    assert judge.budget_news(judged, START)
+    assert judge.budget_news(judged, START)
+    events = judge.judge(judged, record)
+    assert subjects(events, BudgetThresholdCrossed) == {"tenant:acme/day"}
+    for offset, event in enumerate(events, 20):
+        judged.apply(LogRecord("llm.transitions", 0, offset, START, event))
+    assert not judge.budget_news(judged, START)
+    # A day begins without any spend.
+    assert judge.budget_news(judged, START + 86_400 * SECOND)

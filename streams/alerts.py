@@ -6,6 +6,7 @@ with what nobody heard, and calls once more at worst: at least once, with a stab
 
 import asyncio
 import hashlib
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class AlertDelivery:
 
     def __init__(
         self, *, projector: Projector, producer: Producer, topics: Topics, clock: BrokerClock, credentials: Credentials,
-        worker: str,
+        worker: str, tls: ssl.SSLContext,
     ) -> None:  # fmt: skip
         self._projector = projector
         self._producer = producer
@@ -84,7 +85,7 @@ class AlertDelivery:
         self._credentials = credentials
         self._worker = worker
         # Without the environment's proxies, and without redirects: a signed call goes where the configuration says.
-        self._client = httpx.AsyncClient(trust_env=False, follow_redirects=False)
+        self._client = httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False)
         self._trials: dict[Key, Trial] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[TP, tuple[PartitionProjection, int, list[str]]] = {}

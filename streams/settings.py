@@ -87,7 +87,10 @@ class SqlSettings(Section):
 
 
 class WorkerSettings(Section):
-    """How a worker shares the work. Seconds. The drain bound stays below the rebalance timeout."""
+    """How a worker shares the work. Seconds. The drain bound stays below the rebalance timeout.
+
+    `ca_file`: PEM of authorities that providers and webhooks may have their certificates of, beside the public ones.
+    """
 
     max_in_flight: Count = 1000
     session_timeout_s: float = Field(10.0, ge=2, le=86_400)
@@ -97,6 +100,7 @@ class WorkerSettings(Section):
     max_request_bytes: int = Field(8 * 1024 * 1024, ge=1024, le=1024**3)
     tick_s: Seconds = 5.0
     snapshot_interval_s: Seconds = 0.5
+    ca_file: str = ""
 
 
 class WebSettings(Section):

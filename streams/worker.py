@@ -44,6 +44,7 @@ from streams.projector import Projector
 from streams.reader import group_less
 from streams.router_app import RequestTasks, route_requests
 from streams.settings import Settings
+from streams.tls import authorities
 from streams.topics import Topics, topics_of, verify_topics
 from streams.view import DECIDED_BY, StateReader, StateView
 from streams.web import WorkerPages, serve_pages
@@ -90,7 +91,8 @@ class Worker:
         await self._follow_control()
         credentials = Credentials()
         self.credentials = credentials
-        self.caller = Caller(credentials)
+        self._tls = authorities(self.settings.worker.ca_file)
+        self.caller = Caller(credentials, tls=self._tls)
         self._stack.push_async_callback(self.caller.aclose)
         self._check_credentials(credentials)
         if "projector" in self.roles:
@@ -229,7 +231,7 @@ class Worker:
         self._background.run(self._take_again(app, projector))
         delivery = AlertDelivery(
             projector=projector, producer=producer, topics=self.topics, clock=self.clock, credentials=self.credentials,
-            worker=self.name,
+            worker=self.name, tls=self._tls,
         )  # fmt: skip
         self._stack.push_async_callback(delivery.aclose)
         self._background.every(DELIVERY_CHECK_S, delivery.deliver_due)

@@ -47,9 +47,9 @@ class _Ready:
 class Caller:
     """Calls deployments. Used by one event loop; `aclose` it."""
 
-    def __init__(self, credentials: Credentials, *, tls: ssl.SSLContext | None = None) -> None:
-        """tls: certifi's authorities by default."""
-        self._targets = Targets(credentials, tls or httpx.create_ssl_context(trust_env=False))
+    def __init__(self, credentials: Credentials, *, tls: ssl.SSLContext) -> None:
+        """tls: whose certificates providers may have."""
+        self._targets = Targets(credentials, tls)
 
     async def call(
         self,

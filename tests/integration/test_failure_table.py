@@ -144,7 +144,7 @@ async def test_every_row(kafka: EmbeddedKafka, prefix: str) -> None:
             taken.bind(("127.0.0.1", 0))
             places = {
                 "": f"http://127.0.0.1:{port}/{{name}}/v1", "tls": f"https://127.0.0.1:{plain}/v1",
-                "refused": f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "wrong": "http://a:99999999/",
+                "refused": f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "wrong": "http://256.1.1.1/",
             }  # fmt: skip
             document = catalog(places[""], {"good": "secondary"})
             # The good one has the larger window, so that it may take what was too long elsewhere.

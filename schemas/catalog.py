@@ -61,6 +61,11 @@ def reachable(url: str) -> str:
     return url
 
 
+def proxy_address(text: str) -> str:
+    """The address of an HTTP proxy, or where it is to be found where it holds a password."""
+    return text if not text or text.startswith(("env:", "file:")) else reachable(text)
+
+
 HttpUrl = Annotated[str, AfterValidator(reachable)]
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
@@ -132,7 +137,10 @@ class Timeouts(Configured):
 
 
 class Deployment(Configured):
-    """An endpoint that serves a model with a credential, or with several: the next one where one is refused."""
+    """An endpoint that serves a model with a credential, or with several: the next one where one is refused.
+
+    `proxy`: http://HOST:PORT of an HTTP proxy that calls go through, or env:NAME or file:PATH of one with a password.
+    """
 
     id: str = Field(min_length=1, max_length=200)
     provider: ProviderName
@@ -140,6 +148,7 @@ class Deployment(Configured):
     upstream_model: str = ""
     base_url: HttpUrl
     api_key: CredentialReferences = ""
+    proxy: Annotated[str, AfterValidator(proxy_address)] = ""
     headers: Annotated[dict[str, str], AfterValidator(sendable)] = {}
     fallback_tier: FallbackTier = "primary"
     region: str = ""

@@ -144,7 +144,7 @@ def unanswered(error: Exception, *, latency_ms: float, status: int = 0) -> Faile
             verdict = Verdict(Failure.CONNECT, same=False)
         case aiohttp.ClientConnectorError(errno=number) if number in _OUR_ERRNO:
             return our_fault(cause, latency_ms=latency_ms)
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError() | aiohttp.ClientHttpProxyError():
             verdict = Verdict(Failure.CONNECT)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return our_fault(cause, latency_ms=latency_ms)

@@ -31,6 +31,7 @@ class Credentials:
         """Why the deployment has no usable key: one sentence with the reference, never the value. None: it has one."""
         try:
             self.choose(deployment)
+            self.proxy(deployment)
         except ConfigurationError as error:
             return str(error)
         return None
@@ -116,6 +117,17 @@ class Credentials:
             )
         self._keys[reference] = key
         return key
+
+    def proxy(self, deployment: Deployment) -> str:
+        """The address of its proxy, "" for none. Raises ConfigurationError as `key` does."""
+        named = deployment.proxy
+        if not named.startswith(("env:", "file:")):
+            return named
+        address = self.key(named)
+        if not address.startswith(("http://", "https://")):
+            # The text may be a key that somebody named in the wrong place.
+            raise ConfigurationError(f"{named} holds no address of a proxy; put http://USER:PASSWORD@HOST:PORT there.")
+        return address
 
     def forget(self, reference: str) -> None:
         """Read the key again at its next use: it was rotated, or released from quarantine."""

@@ -46,16 +46,16 @@ class Target:
 
 
 class Targets:
-    """Owns the connections to all providers: one pool per credential. Used by one event loop."""
+    """Owns the connections to all providers: one pool per credential and proxy. Used by one event loop."""
 
     def __init__(self, credentials: Credentials, tls: ssl.SSLContext) -> None:
         self._credentials = credentials
         self._tls = tls
-        self._pools: dict[tuple[str, str], httpx.AsyncBaseTransport] = {}
+        self._pools: dict[tuple[str, str, str], httpx.AsyncBaseTransport] = {}
         self._targets: dict[str, Target] = {}
 
     def of(self, deployment: Deployment) -> Target:
-        """Raises ConfigurationError without a usable key."""
+        """Raises ConfigurationError without a usable key or proxy."""
         known = self._targets.get(deployment.id)
         if known is not None and known.deployment is deployment:
             return known
@@ -69,7 +69,7 @@ class Targets:
             deployment=deployment,
             reference=reference,
             provider=provider,
-            transport=self._pool(deployment.provider, reference),
+            transport=self._pool(deployment.provider, reference, self._credentials.proxy(deployment)),
             headers=_headers(deployment, provider, key, stream=False),
             stream_headers=_headers(deployment, provider, key, stream=True),
             extensions={"timeout": timeout},
@@ -112,12 +112,16 @@ class Targets:
         for pool in pools:
             await pool.aclose()
 
-    def _pool(self, provider: str, reference: str) -> httpx.AsyncBaseTransport:
-        key = (provider, reference)
+    def _pool(self, provider: str, reference: str, proxy: str) -> httpx.AsyncBaseTransport:
+        key = (provider, reference, proxy)
         known = self._pools.get(key)
         if known is None:
             keepalive = _KEEPALIVE_S.get(provider, _HOSTED_KEEPALIVE_S)
-            known = self._pools[key] = AiohttpTransport(verify=self._tls, client=lambda: _session(self._tls, keepalive))
+            known = self._pools[key] = AiohttpTransport(
+                verify=self._tls,
+                client=lambda: _session(self._tls, keepalive),
+                proxy=httpx.Proxy(proxy) if proxy else None,
+            )
         return known
 
 

@@ -55,12 +55,12 @@ def check(config: Config = None) -> None:
 
 
 def missing_credentials(file: Path | None, root: "yaml.Node | None") -> list[str]:
-    """One sentence for each `api_key` of the file that leads to no usable key."""
+    """One sentence for each `api_key` or `proxy` of the file that leads to nothing that can be used."""
     from agents.execution.credentials import Credentials
     from schemas.errors import ConfigurationError
 
     credentials, found = Credentials(), []
-    for value, line in _values(root, "api_key"):
+    for value, line in (*_values(root, "api_key"), *_values(root, "proxy")):
         # Anything else is named by the settings themselves, and never shown.
         if value.startswith(("env:", "file:")):
             try:

@@ -36,7 +36,8 @@ log = structlog.get_logger()
 def author() -> str:
     """Who changes what is in force: the user of this machine."""
     try:
-        return getpass.getuser()
+        # A name of another encoding keeps its readable letters.
+        return getpass.getuser().encode("utf-8", "replace").decode()
     except (KeyError, OSError):
         return "unknown"
 

@@ -13,6 +13,8 @@ from schemas.policy import BalancerName, StrategyName, WeightName
 
 Priority = Literal["interactive", "standard", "batch"]
 DEPLOYMENT_PREFIX = "deployment:"
+MOST_NAMED, LONGEST_NAMED = 8, 100
+"""Wrong fields that an error names, and letters of each: a name may be as long as the request."""
 
 
 class Routing(BaseModel):
@@ -154,12 +156,12 @@ def _claimed_id(body: dict[str, Any]) -> str | None:
 
 
 def _invalid(error: ValidationError, request_id: str | None) -> RequestError:
-    """Names every wrong field without quoting a value: values may be content."""
+    """Names the first wrong fields without quoting a value: values may be content."""
     problems = []
     param = None
-    for problem in error.errors(include_input=False, include_url=False):
+    for problem in error.errors(include_input=False, include_url=False)[:MOST_NAMED]:
         # pydantic adds "[key]" where a key of a mapping is wrong.
-        path = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+        path = ".".join(str(part)[:LONGEST_NAMED] for part in problem["loc"] if part != "[key]")
         param = param or path
         if problem["type"] == "extra_forbidden":
             problems.append(f"`{path}` is not a field that Turnout knows; remove it or correct its name")
@@ -171,4 +173,4 @@ def _invalid(error: ValidationError, request_id: str | None) -> RequestError:
             problems.append(f"`{path}` must be a JSON object")
         else:
             problems.append(f"`{path}`: {problem['msg']}")
-    return RequestError("invalid_request", "; ".join(problems[:8]) + ".", param=param, request_id=request_id)
+    return RequestError("invalid_request", "; ".join(problems) + ".", param=param, request_id=request_id)

@@ -22,6 +22,7 @@ OWN_HEADERS = frozenset({
 })  # fmt: skip
 # Of a batch's head with a record's own numbers, and of the two lengths of a header.
 BATCH_BYTES, HEADER_BYTES = 61 + 64, 10
+LONGEST_KEY = 64 * 1024
 
 
 class KafkaEventLog:
@@ -124,8 +125,14 @@ class KafkaEventLog:
 
     async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None:
         """Say where an unreadable record stands; never its bytes."""
-        future = await self._producer.send(self._names["dead-letters"], letter_value(letter), key=record.key)
+        key = letter_key(record.key)
+        future = await self._producer.send(self._names["dead-letters"], letter_value(letter), key=key)
         await acknowledged([future])
+
+
+def letter_key(key: bytes | None) -> bytes | None:
+    """The original key; one that would leave no room for the letter stays where its record stands."""
+    return key if key is None or len(key) <= LONGEST_KEY else None
 
 
 def letter_value(letter: DeadLetter) -> bytes:
@@ -141,7 +148,7 @@ def letter_value(letter: DeadLetter) -> bytes:
 
 def _size(sealed: Sealed) -> int:
     """Bytes of a batch that holds the record alone, and not fewer."""
-    headers = sum(len(name) + len(value or b"") + HEADER_BYTES for name, value in sealed.headers)
+    headers = sum(len(name.encode()) + len(value or b"") + HEADER_BYTES for name, value in sealed.headers)
     return BATCH_BYTES + len(sealed.key or b"") + len(sealed.value) + headers
 
 

@@ -25,7 +25,7 @@ from schemas.snapshots import Snapshot
 from streams.access import Cluster
 from streams.clock import BrokerClock
 from streams.control import ControlLog
-from streams.eventlog import acknowledged, letter_value
+from streams.eventlog import acknowledged, letter_key, letter_value
 from streams.judging import Judge
 from streams.lease import UNKNOWN, Lease, Membership, continues
 from streams.owned import Delivered, Owned
@@ -144,7 +144,7 @@ class Projector:
             assert isinstance(decoded, Event), message.offset
         except UnreadableFeedback as error:
             # Users write this topic: what is none of theirs to say must not stop the others' feedback.
-            owned.letters.append((message.key, letter_value(_dead_letter(message, str(error)))))
+            owned.letters.append((letter_key(message.key), letter_value(_dead_letter(message, str(error)))))
             self.urgent.set()
             event.ack()
             return

@@ -68,11 +68,18 @@ async def test_an_answer_that_no_record_holds_is_a_final_error(kafka: EmbeddedKa
             # Its own headers fill the record that the request stands in.
             filled = (("x-note", b"n" * (LEAST_RECORD_BYTES - 1_000)),)
             await bench.publish(chat("5"), request_id="headers", partition=0, headers=filled)
+            filled = (("ü" * (LEAST_RECORD_BYTES // 2 - 600), b""),)
+            await bench.publish(chat("6"), request_id="names", partition=0, headers=filled)
+            # Its key fills the record; the dead letter that says so leaves it there.
+            await bench.publish(b"no JSON", request_id="key", partition=0, key="k" * (LEAST_RECORD_BYTES - 300))
             await bench.publish(chat("500000"), request_id="small", partition=0)
-            answers = {headers["request-id"]: (body, headers) for body, headers in await bench.answers(4)}
+            answers = {headers["request-id"]: (body, headers) for body, headers in await bench.answers(6)}
+            (letter,) = await bench.records(f"{prefix}dead-letters")
             decisions, costs = await bench.events("decisions"), await bench.events("costs")
             chunks = [orjson.loads(record.value) for record in await bench.records(f"{prefix}chunks")]
-    for name in ("large", "streamed", "headers"):
+    assert (letter.key, orjson.loads(letter.value)["request_id"]) == (None, "key")
+    assert answers.pop("key")[0]["error"]["code"] == "invalid_request"
+    for name in ("large", "streamed", "headers", "names"):
         body, headers = answers[name]
         assert (headers["turnout-status"], body["error"]["code"]) == ("error", "request_too_large"), name
         assert (body["routing"]["retryable"], headers["turnout-retryable"]) == (False, "false")
@@ -80,10 +87,10 @@ async def test_an_answer_that_no_record_holds_is_a_final_error(kafka: EmbeddedKa
         assert "x-note" not in headers
     body, headers = answers["small"]
     assert (headers["turnout-status"], len(body["choices"][0]["message"]["content"])) == ("ok", 500_000)
-    assert {large: 1, large + 1: 1, 5: 1, 500_000: 1} == CALLS
+    assert {large: 1, large + 1: 1, 5: 1, 6: 1, 500_000: 1} == CALLS
     ends = {event.request_id: event for event in decisions if isinstance(event, RequestCompleted)}
     assert {name: event.status for name, event in ends.items()} == {
-        "large": "error", "streamed": "error", "headers": "error", "small": "ok",
+        "large": "error", "streamed": "error", "headers": "error", "names": "error", "key": "error", "small": "ok",
     }  # fmt: skip
     # Bought all the same.
     charged = {event.request_id for event in costs if isinstance(event, CostIncurred) and event.nano_usd}

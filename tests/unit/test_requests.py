@@ -166,5 +166,11 @@ def test_at_most_eight_problems_are_listed() -> None:
     assert error.message.count("is not a field") == 8
 
 
+def test_a_long_name_is_cut() -> None:
+    error = refused({"messages": MESSAGES, "routing": {"k" * 5_000: SECRET}})
+    assert error.message == f"`routing.{'k' * 100}` is not a field that Turnout knows; remove it or correct its name."
+    assert error.param == f"routing.{'k' * 100}"
+
+
 def test_a_decoded_body_of_another_format_goes_the_same_way() -> None:
     assert request_of({"messages": MESSAGES}, 77).prompt_bytes == 77

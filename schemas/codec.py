@@ -17,7 +17,7 @@ import orjson
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from schemas.errors import UnknownEvent
+from schemas.errors import UnknownEvent, UnreadableRecord
 from schemas.events import EVENT_TYPES, Event
 from schemas.shapes import from_record, to_record
 from schemas.snapshots import Snapshot
@@ -106,7 +106,7 @@ class Codec:
         return out.getvalue()
 
     def decode(self, value: bytes) -> Event | Snapshot:
-        """The newest version of what the bytes say. Raises UnknownEvent; such bytes are never skipped by a fold."""
+        """The newest version of what the bytes say. Raises UnknownEvent, which no fold skips, and UnreadableRecord."""
         record = self.newest(value)
         try:
             return cast("Event | Snapshot", from_record(TAGGED[record["event"]], record))
@@ -114,7 +114,7 @@ class Codec:
             raise _damaged(value, error) from None
 
     def newest(self, value: bytes) -> dict[str, Any]:
-        """The tagged record in its newest version, for who needs no dataclass. Raises UnknownEvent."""
+        """The tagged record in its newest version, for who needs no dataclass. Raises as `decode` does."""
         try:
             return upcast(self.record(value), NEWEST)
         except DAMAGED as error:
@@ -126,7 +126,9 @@ class Codec:
         return TAGGED[schema.event] if schema is not None else None
 
     def record(self, value: bytes) -> dict[str, Any]:
-        """The tagged record as it was written, in its own version."""
+        """The tagged record as it was written, in its own version. Raises as `decode` does."""
+        if not _speaks(value):
+            raise UnreadableRecord(f"{len(value)} bytes are no event of any version; look at who wrote them")
         if value[:1] == b"{":
             return _from_json(value)
         try:
@@ -153,8 +155,21 @@ class Codec:
         }
 
 
+def _speaks(value: bytes) -> bool:
+    """Whether the bytes begin like an event of this version or a later one."""
+    return value[:2] == SINGLE_OBJECT or value[:1] == b"\x00" or (value[:1] == b"{" and b'"event"' in value)
+
+
 def _damaged(value: bytes, error: Exception) -> UnknownEvent:
     return UnknownEvent(f"{len(value)} bytes are no event ({type(error).__name__}); look at who wrote them")
+
+
+def event_of(value: bytes | None, codec: Codec) -> Event:
+    """The event that a record of an event topic holds. Raises as `Codec.decode` does."""
+    event = codec.decode(value or b"")
+    if not isinstance(event, Event):
+        raise UnreadableRecord(f"a {type(event).__name__} is no event; look at who wrote it")
+    return event
 
 
 def document_of_event(event: Event | Snapshot) -> dict[str, Any]:

@@ -5,7 +5,7 @@ TurnoutError
  +- OperationError         an operation failed; exit code 1
  +- RequestError           becomes a final error answer of a request
  +- UnknownEvent           bytes of an event this version does not know: never skipped
- +- UnreadableFeedback     a user's record of llm.feedback: a dead letter, passed over
+ +- UnreadableRecord      what is no event of any version: a dead letter, passed over
  +- LeaseLost              this process no longer owns what it wanted to write
 """
 
@@ -30,8 +30,8 @@ class UnknownEvent(TurnoutError):
     """An event of an unknown name or version. The partition pauses until a version that knows it runs."""
 
 
-class UnreadableFeedback(TurnoutError):
-    """A record of llm.feedback that is no feedback. Users write that topic, so no fold stops for it."""
+class UnreadableRecord(TurnoutError):
+    """A record that is no event of any version, or none of its topic: somebody else's, so no fold stops for it."""
 
 
 class LeaseLost(TurnoutError):

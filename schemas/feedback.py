@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.catalog import Task
 from schemas.codec import Codec
-from schemas.errors import ConfigurationError, UnknownEvent, UnreadableFeedback
+from schemas.errors import ConfigurationError, UnknownEvent, UnreadableRecord
 from schemas.events import AssignmentStarted, Event, FeedbackGiven
 from schemas.ids import DEFAULT_TENANT
 
@@ -49,25 +49,25 @@ def feedback_document(answer: dict[str, Any], score: float, given_by: str = "", 
 def read_feedback(value: bytes | None, codec: Codec, position: str, logged_at: int) -> Event:
     """The event of a record: a user's document, an encoded FeedbackGiven, or the marker of the partition's owner.
 
-    `position`: topic-partition-offset; `logged_at`: broker time in microseconds. Raises UnreadableFeedback.
+    `position`: topic-partition-offset; `logged_at`: broker time in microseconds. Raises UnreadableRecord.
     """
     if value is None or len(value) > LARGEST_BYTES:
-        raise UnreadableFeedback("the record is empty or larger than 64 KB; publish one JSON object")
+        raise UnreadableRecord("the record is empty or larger than 64 KB; publish one JSON object")
     if value.lstrip()[:1] == b"{":
         document = _object(value)
         if "event" not in document:
             return _event(document, position, logged_at)
     try:
         event = codec.decode(value)
-    except UnknownEvent as error:
-        raise UnreadableFeedback(f"{error}; see `turnout feedback --help`") from None
+    except (UnknownEvent, UnreadableRecord) as error:
+        raise UnreadableRecord(f"{error}; see `turnout feedback --help`") from None
     except Exception as error:
         # Bytes chosen to break a decoder must not break the partition either.
-        raise UnreadableFeedback(f"the record cannot be decoded ({type(error).__name__})") from None
+        raise UnreadableRecord(f"the record cannot be decoded ({type(error).__name__})") from None
     if isinstance(event, AssignmentStarted):
         return event
     if not isinstance(event, FeedbackGiven):
-        raise UnreadableFeedback(f"{type(event).__name__} is no feedback; see `turnout feedback --help`")
+        raise UnreadableRecord(f"{type(event).__name__} is no feedback; see `turnout feedback --help`")
     known = {field.name: getattr(event, field.name) for field in fields(FeedbackGiven)}
     checked = _event({name: known[name] for name in FeedbackDocument.model_fields}, position, logged_at)
     return replace(checked, event_id=event.event_id, occurred_at=event.occurred_at, worker=event.worker)
@@ -77,7 +77,7 @@ def _object(value: bytes) -> dict[str, Any]:
     try:
         return dict(orjson.loads(value))
     except orjson.JSONDecodeError:
-        raise UnreadableFeedback("the record is no JSON object; see `turnout feedback --help`") from None
+        raise UnreadableRecord("the record is no JSON object; see `turnout feedback --help`") from None
 
 
 def _event(document: dict[str, Any], position: str, logged_at: int) -> FeedbackGiven:
@@ -86,7 +86,7 @@ def _event(document: dict[str, Any], position: str, logged_at: int) -> FeedbackG
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "the document"
-        raise UnreadableFeedback(f"{place[:100]}: {first['msg']}; see `turnout feedback --help`") from None
+        raise UnreadableRecord(f"{place[:100]}: {first['msg']}; see `turnout feedback --help`") from None
     return FeedbackGiven(
         event_id=f"{position}/FeedbackGiven", occurred_at=logged_at, worker="", request_id=said.request_id,
         tenant=said.tenant, deployment=said.deployment, task=said.task, score=float(said.score),

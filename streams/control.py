@@ -6,7 +6,8 @@ import bisect
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schemas.codec import Codec
+from schemas.codec import Codec, event_of
+from schemas.errors import UnreadableRecord
 from schemas.events import Event
 from schemas.inforce import InForce, apply_control
 
@@ -35,6 +36,19 @@ class ControlLog:
             self._offsets.append(offset)
             self._states.append(apply_control(self._states[-1], offset, event))
 
+    def take(self, offset: int, value: bytes | None, codec: Codec) -> Event | None:
+        """The next record of the log by its bytes; returns the event. Raises UnknownEvent for one of a later version.
+
+        What is no event at all is passed over: the log is kept for ever, and so would be what stops its readers.
+        """
+        try:
+            event = event_of(value, codec)
+        except UnreadableRecord as error:
+            log.info("control record passed over", offset=offset, reason=str(error))
+            return None
+        self.put(offset, event)
+        return event
+
     async def advanced(self) -> None:
         async with self._advanced:
             self._advanced.notify_all()
@@ -59,8 +73,6 @@ async def follow_control(
             ready.set()
         for records in (await consumer.getmany(timeout_ms=500)).values():
             for record in records:
-                event = codec.decode(record.value)
-                assert isinstance(event, Event), record.offset
-                control.put(record.offset, event)
-                log.info("control applied", offset=record.offset, event_name=type(event).__name__)
+                if (event := control.take(record.offset, record.value, codec)) is not None:
+                    log.info("control applied", offset=record.offset, event_name=type(event).__name__)
             await control.advanced()

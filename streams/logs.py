@@ -3,23 +3,22 @@
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from projections.fold import LogRecord
-from schemas.codec import Codec
-from schemas.events import Event
+from schemas.codec import Codec, event_of
 from schemas.feedback import read_feedback
 from schemas.snapshots import Snapshot
 from streams.control import ControlLog
 from streams.reader import partitions_of, read_to_end
+from streams.view import snapshot_of
 
 
 def log_record(record: ConsumerRecord, codec: Codec, kind: str) -> LogRecord:
-    """A record of an event topic as folds take it. `kind`: its topic's. Raises UnknownEvent, UnreadableFeedback."""
+    """A record of an event topic as folds take it. `kind`: its topic's. Raises UnknownEvent, UnreadableRecord."""
     logged_at = record.timestamp * 1000
     if kind == "feedback":
         position = f"{record.topic}-{record.partition}-{record.offset}"
-        event: Event | Snapshot = read_feedback(record.value, codec, position, logged_at)
+        event = read_feedback(record.value, codec, position, logged_at)
     else:
-        event = codec.decode(record.value or b"")
-    assert isinstance(event, Event), record.offset
+        event = event_of(record.value, codec)
     return LogRecord(record.topic, record.partition, record.offset, logged_at, event)
 
 
@@ -29,11 +28,8 @@ async def published_states(
     """Every snapshot that stands in llm.state, by source partition, in the order it was written."""
     found: dict[tuple[str, int], list[Snapshot]] = {}
     async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
-        if record.value is not None:
-            snapshot = codec.decode(record.value)
-            assert isinstance(snapshot, Snapshot), record.offset
-            if snapshot.topic:
-                found.setdefault((snapshot.topic, snapshot.partition), []).append(snapshot)
+        if (snapshot := snapshot_of(record.key, record.value, codec)) is not None and snapshot.topic:
+            found.setdefault((snapshot.topic, snapshot.partition), []).append(snapshot)
     return found
 
 
@@ -41,8 +37,6 @@ async def control_log(consumer: AIOKafkaConsumer, topic: str, codec: Codec) -> t
     """What is in force at each offset of llm.control, and (broker time, offset) of each of its records."""
     control, placed = ControlLog(), []
     async for record in read_to_end(consumer, await partitions_of(consumer, topic)):
-        event = codec.decode(record.value)
-        assert isinstance(event, Event), record.offset
-        control.put(record.offset, event)
-        placed.append((record.timestamp * 1000, record.offset))
+        if control.take(record.offset, record.value, codec) is not None:
+            placed.append((record.timestamp * 1000, record.offset))
     return control, placed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projections.partition import FOLDS, PartitionProjection
-from schemas.errors import UnreadableFeedback
+from schemas.errors import UnreadableRecord
 from schemas.inforce import InForce
 from schemas.merge import SpendTotals
 from schemas.snapshots import Snapshot
@@ -89,7 +89,7 @@ async def state_at(settings: Settings, at: int) -> PastState:
                 async for record in read_to_end(consumer, [tp], {tp: first}):
                     if record.timestamp * 1000 > at:
                         break
-                    with contextlib.suppress(UnreadableFeedback):
+                    with contextlib.suppress(UnreadableRecord):
                         projection.apply(log_record(record, codec, kind))
                     records += 1
                 projections.append((kind, projection))

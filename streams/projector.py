@@ -16,8 +16,8 @@ from faust.types import TP, Message
 from agents.ports import DeadLetter
 from projections.fold import LogRecord
 from projections.partition import FOLDS, PartitionProjection
-from schemas.codec import Codec
-from schemas.errors import LeaseLost, UnknownEvent, UnreadableFeedback
+from schemas.codec import Codec, event_of
+from schemas.errors import LeaseLost, UnknownEvent, UnreadableRecord
 from schemas.events import AssignmentStarted, ClockTicked, CostEvent, DerivedEvent, Event, PartitionPaused
 from schemas.feedback import read_feedback
 from schemas.ids import Source
@@ -126,7 +126,7 @@ class Projector:
         return Owned(tp, kind, epoch, projection, flushed=projection.covered, told=told)
 
     async def fold(self, event: Delivered) -> None:
-        """Apply one record. Never skips: what it cannot read pauses its partition."""
+        """Apply one record. Never skips an event: one that it does not know pauses its partition."""
         message = event.message
         owned = self.owned.get(TP(message.topic, message.partition))
         if owned is None or owned.paused:
@@ -140,10 +140,9 @@ class Projector:
                 position = f"{message.topic}-{message.partition}-{message.offset}"
                 decoded: Any = read_feedback(message.value, self._codec, position, logged_at)
             else:
-                decoded = self._codec.decode(message.value)
-            assert isinstance(decoded, Event), message.offset
-        except UnreadableFeedback as error:
-            # Users write this topic: what is none of theirs to say must not stop the others' feedback.
+                decoded = event_of(message.value, self._codec)
+        except UnreadableRecord as error:
+            # Users write feedback, and anybody may write what is no event at all: it must not stop all that comes after.
             owned.letters.append((letter_key(message.key), letter_value(_dead_letter(message, str(error)))))
             self.urgent.set()
             event.ack()

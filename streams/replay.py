@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from projections.fold import LogRecord
 from projections.partition import FOLDS, PartitionProjection
 from schemas.codec import Codec
-from schemas.errors import UnknownEvent, UnreadableFeedback
+from schemas.errors import UnknownEvent, UnreadableRecord
 from schemas.snapshots import Snapshot, encode_value
 from schemas.state import Cursor
 from streams.codecs import codec_of
@@ -244,7 +244,7 @@ async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, cod
             break
         try:
             partition.apply(log_record(record, codec, partition.kind))
-        except UnreadableFeedback:
+        except UnreadableRecord:
             # The projector passed it over too.
             pass
         except UnknownEvent as error:

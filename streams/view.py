@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from projections.partition import fold_versions
 from schemas.codec import Codec
 from schemas.demand import Demand
+from schemas.errors import UnreadableRecord
 from schemas.merge import RequestTotals, SpendTotals, merge_health, merge_quality
 from schemas.snapshots import Snapshot, decode_value
 from schemas.state import (
@@ -112,6 +113,17 @@ class StateView:
             case "load":
                 self.loads[subject] = decode_value("load", snapshot.value)
 
+    def take(self, key: bytes | None, value: bytes | None, codec: Codec) -> None:
+        """A record of the topic, tombstones included. What is neither changes nothing: it is somebody else's."""
+        name = (key or b"").decode("utf-8", "replace")
+        if value is None:
+            self.forget(name)
+            return
+        if self.kinds is not None and name.partition(":")[2].partition(":")[0] not in self.kinds:
+            return
+        if (snapshot := snapshot_of(key, value, codec)) is not None:
+            self.put(snapshot)
+
     def forget(self, key: str) -> None:
         """A tombstone."""
         gone = self.snapshots.pop(key, None)
@@ -125,6 +137,18 @@ class StateView:
     def of_source(self, topic: str, partition: int) -> list[Snapshot]:
         """Every snapshot made from one source partition."""
         return [s for s in self.snapshots.values() if s.topic == topic and s.partition == partition]
+
+
+def snapshot_of(key: bytes | None, value: bytes | None, codec: Codec) -> Snapshot | None:
+    """The snapshot that a record of the state topic holds; None for a tombstone, and for what is somebody else's."""
+    if value is None:
+        return None
+    try:
+        snapshot = codec.decode(value)
+    except UnreadableRecord as error:
+        log.info("state record passed over", key=repr(key)[:100], reason=str(error))
+        return None
+    return snapshot if isinstance(snapshot, Snapshot) else None
 
 
 class StateReader:
@@ -150,7 +174,7 @@ class StateReader:
             batch = await self._consumer.getmany(timeout_ms=100)
             for records in batch.values():
                 for record in records:
-                    self._put(record.key, record.value)
+                    self.view.take(record.key, record.value, self._codec)
             if batch and self.taken is not None:
                 self.taken()
             async with self._moved:
@@ -158,16 +182,6 @@ class StateReader:
                 for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.notify_all()
-
-    def _put(self, key: bytes, value: bytes | None) -> None:
-        if value is None:
-            self.view.forget(key.decode())
-            return
-        if self.view.kinds is not None and key.split(b":", 2)[1].decode() not in self.view.kinds:
-            return
-        snapshot = self._codec.decode(value)
-        assert isinstance(snapshot, Snapshot), key
-        self.view.put(snapshot)
 
     async def caught_up(self, ends: dict[TopicPartition, int]) -> None:
         """Wait until all records below these end offsets are in the view."""

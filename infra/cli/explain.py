@@ -1,5 +1,6 @@
 """`turnout explain`: what was decided for a request and why, in words, from the log's own events."""
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,6 +88,7 @@ async def from_log(settings: "Settings", request_id: str, codec: "Codec") -> lis
     """The request's events by reading decisions, attempts and costs whole."""
     import orjson
 
+    from schemas.errors import UnreadableRecord
     from schemas.events import RequestEvent
     from streams.reader import group_less, partitions_of, read_to_end
 
@@ -99,7 +101,8 @@ async def from_log(settings: "Settings", request_id: str, codec: "Codec") -> lis
             async for record in read_to_end(consumer, partitions):
                 if record.value is None or not any(mark in record.value for mark in marks):
                     continue
-                event = codec.decode(record.value)
-                if isinstance(event, RequestEvent) and event.request_id == request_id:
-                    found.append(event)
+                with contextlib.suppress(UnreadableRecord):
+                    event = codec.decode(record.value)
+                    if isinstance(event, RequestEvent) and event.request_id == request_id:
+                        found.append(event)
     return sorted(found, key=lambda event: event.occurred_at)

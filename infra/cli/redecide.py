@@ -60,6 +60,7 @@ async def redecided(settings: "Settings") -> Redecided:
     """Reads llm.decisions to its present end. Raises OperationError when the topic does not exist."""
     from agents.routing.remake import remade
     from infra.cli.reading import read_control
+    from schemas.errors import UnreadableRecord
     from schemas.events import RouteDecided
     from streams.reader import group_less, partitions_of, read_to_end
 
@@ -70,7 +71,10 @@ async def redecided(settings: "Settings") -> Redecided:
         async for record in read_to_end(consumer, partitions):
             if codec.peek(record.value) not in (RouteDecided, None):
                 continue
-            event = codec.decode(record.value)
+            try:
+                event = codec.decode(record.value or b"")
+            except UnreadableRecord:
+                continue
             if not isinstance(event, RouteDecided):
                 continue
             found.decisions += 1

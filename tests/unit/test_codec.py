@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.codec import NEWEST, TAGGED, Codec, document_of_event, wire_schemas
-from schemas.errors import UnknownEvent
+from schemas.codec import NEWEST, TAGGED, Codec, document_of_event, event_of, wire_schemas
+from schemas.errors import UnknownEvent, UnreadableRecord
 from schemas.events import ClockTicked, Event
 from schemas.snapshots import Snapshot, encode_value
 
@@ -97,20 +97,30 @@ def test_every_fingerprint_is_its_own() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        pytest.param(b"", id="empty"),
         pytest.param(b"\xc3\x01", id="header cut"),
         pytest.param(b"\xc3\x01" + b"\xab" * 8 + b"rest", id="unknown fingerprint"),
         pytest.param(b"\0\0\0\0\1rest", id="Confluent framing without a registry"),
-        pytest.param(b"plain text", id="no format of ours"),
         pytest.param(b'{"event": "NeverHeardOf", "version": 1}', id="unknown event"),
         pytest.param(b'{"event": "ClockTicked"}', id="no version"),
         pytest.param(b'{"event": ["ClockTicked"], "version": 1}', id="event is no name"),
-        pytest.param(b"{}", id="untagged"),
     ],
 )
 def test_unknown_bytes_raise_unknown_event(value: bytes) -> None:
     with pytest.raises(UnknownEvent):
         CODECS["avro"].decode(value)
+
+
+@pytest.mark.parametrize("value", [b"", b"plain text", b"{}", b'{"a": 1}', b"[1]", b"\xff\xfe"])
+@pytest.mark.parametrize("name", sorted(CODECS))
+def test_what_no_version_wrote_is_no_event(name: str, value: bytes) -> None:
+    with pytest.raises(UnreadableRecord, match=f"^{len(value)} bytes are no event of any version"):
+        CODECS[name].decode(value)
+
+
+def test_a_snapshot_is_no_event_of_a_topic() -> None:
+    snapshot = Snapshot("load", 1, "w", "", 0, 0, 1, 1, b"{}")
+    with pytest.raises(UnreadableRecord, match="a Snapshot is no event"):
+        event_of(CODECS["avro"].encode(snapshot), CODECS["avro"])
 
 
 def test_an_unknown_registry_id_raises_unknown_event() -> None:

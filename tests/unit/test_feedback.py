@@ -7,7 +7,7 @@ import pytest
 from fold_events import feedback, succeeded, ticked
 
 from schemas.codec import Codec
-from schemas.errors import ConfigurationError, UnreadableFeedback
+from schemas.errors import ConfigurationError, UnreadableRecord
 from schemas.events import AssignmentStarted, FeedbackGiven
 from schemas.feedback import feedback_document, read_feedback
 
@@ -67,6 +67,6 @@ def test_the_owner_marks_its_partition() -> None:
     Codec().encode(feedback(task="poetry")),
 ])  # fmt: skip
 def test_anything_else_is_refused_with_a_reason(value: Any) -> None:
-    with pytest.raises(UnreadableFeedback) as caught:
+    with pytest.raises(UnreadableRecord) as caught:
         read(value)
     assert len(str(caught.value)) < 300

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import orjson
 from loop import Bench, catalog, chat, prepared, running, settings_for, write_settings
@@ -10,11 +11,12 @@ from infra.cli.main import run_command
 from infra.kafka import EmbeddedKafka
 from infra.simulators.script import ProviderScript
 from infra.simulators.server import start_simulators
+from streams.client import TurnoutClient
 from streams.replay import replay
 
-KINDS = ("decisions", "attempts", "costs", "transitions", "state", "control", "feedback")
+FOLDED = ("decisions", "attempts", "costs", "transitions", "feedback")
+KINDS = (*FOLDED, "state", "control", "responses", "chunks", "dead-letters")
 FOREIGN = (b"hello", b'{"a": 1}', None, b"\xff\xfe\x00")
-
 
 # A record has a key or a value; a compacted topic takes none without a key.
 RECORDS = [(key, value) for value in FOREIGN for key in (None, "k", "a:b:c") if key is not None or value is not None]
@@ -34,28 +36,34 @@ async def test_what_is_no_event_stops_nobody(kafka: EmbeddedKafka, prefix: str, 
         base = simulators.base_url("a").replace("/a/", "/{name}/")
         settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog(base, {"a": "primary"})))
         config = str(write_settings(settings, tmp_path / "turnout.json"))
-        async with Bench(settings) as bench:
+        client = TurnoutClient(kafka.bootstrap_servers, prefix)
+        async with Bench(settings) as bench, client:
             # Before anybody reads, while everybody does, and before somebody starts again.
             await litter(bench, prefix)
             async with running(settings):
-                await bench.publish(chat(), request_id="first")
-                await bench.answers(1)
+                answers = [await client.chat(chat(), request_id="first")]
                 await litter(bench, prefix)
-                await bench.publish(chat(), request_id="second")
-                await bench.answers(2)
+                answers += [await client.chat(chat(), request_id="second")]
             async with running(settings):
-                await bench.publish(chat(), request_id="third")
-                answers = await bench.answers(3)
+                answers += [await client.chat(chat(), request_id="third")]
+                letters: list[dict[str, Any]] = []
                 async with asyncio.timeout(60):
-                    # Of the first four kinds every foreign record is told; of feedback too.
-                    while len(letters := await bench.records(f"{prefix}dead-letters")) < 5 * 2 * 2 * len(RECORDS):
+                    # Of what is folded every foreign record is told.
+                    while len(letters) < len(FOLDED) * 2 * 2 * len(RECORDS):
                         await asyncio.sleep(0.2)
-                for command in (["status", "--json"], ["explain", "third", "--json"], ["redecide"]):
+                        records = await bench.records(f"{prefix}dead-letters")
+                        letters = [
+                            orjson.loads(r.value) for r in records if r.value is not None and b"reason" in r.value
+                        ]
+                for command in (
+                    ["status", "--json"],
+                    ["explain", "third", "--json"],
+                    ["redecide"],
+                    ["dead-letters", "list"],
+                ):
                     assert await asyncio.to_thread(run_command, [*command, "--config", config]) == 0, command
             report = await replay(settings)
-    assert [headers["turnout-status"] for _, headers in answers] == ["ok", "ok", "ok"]
-    assert {orjson.loads(letter.value)["source"]["topic"] for letter in letters} == {
-        f"{prefix}{kind}" for kind in ("decisions", "attempts", "costs", "transitions", "feedback")
-    }
+    assert [answer["routing"]["status"] for answer in answers] == ["ok", "ok", "ok"]
+    assert {letter["source"]["topic"] for letter in letters} == {f"{prefix}{kind}" for kind in FOLDED}
     assert report.equal
     assert not report.unproven

@@ -4,7 +4,6 @@ Records count by the broker's time. A partition is cut before its first record t
 is a prefix of its log, as a projector that stood still at that moment had it.
 """
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,8 +88,10 @@ async def state_at(settings: Settings, at: int) -> PastState:
                 async for record in read_to_end(consumer, [tp], {tp: first}):
                     if record.timestamp * 1000 > at:
                         break
-                    with contextlib.suppress(UnreadableRecord):
+                    try:
                         projection.apply(log_record(record, codec, kind))
+                    except UnreadableRecord:
+                        projection.pass_over(record.offset, record.timestamp * 1000)
                     records += 1
                 projections.append((kind, projection))
     return merged(at, _in_force(control, placed, at), projections, records, tuple(incomplete))

@@ -144,6 +144,7 @@ class Projector:
         except UnreadableRecord as error:
             # Users write feedback, and anybody may write what is no event at all: it must not stop all that comes after.
             owned.letters.append((letter_key(message.key), letter_value(_dead_letter(message, str(error)))))
+            owned.projection.pass_over(message.offset, logged_at)
             self.urgent.set()
             event.ack()
             return

@@ -130,9 +130,18 @@ class _Partition:
         """The next record of the log: fold it everywhere, compare what was published here, start where due."""
         for fold in self.folds:
             fold.projection.apply(record)
-        while self._due and self._due[0].offset <= record.offset:
+        self._reached(record.offset)
+
+    def pass_over(self, offset: int, logged_at: int) -> None:
+        """As `apply` for a record that is no event, as its projector passed it over. `logged_at`: microseconds."""
+        for fold in self.folds:
+            fold.projection.pass_over(offset, logged_at)
+        self._reached(offset)
+
+    def _reached(self, offset: int) -> None:
+        while self._due and self._due[0].offset <= offset:
             self._compare(self._due.popleft())
-        while self._starting and self.published[self._starting[0]].offset <= record.offset:
+        while self._starting and self.published[self._starting[0]].offset <= offset:
             self._resume(self._starting.popleft())
 
     def finish(self) -> None:
@@ -245,8 +254,7 @@ async def _fold(consumer: AIOKafkaConsumer, partition: _Partition, end: int, cod
         try:
             partition.apply(log_record(record, codec, partition.kind))
         except UnreadableRecord:
-            # The projector passed it over too.
-            pass
+            partition.pass_over(record.offset, record.timestamp * 1000)
         except UnknownEvent as error:
             partition.stopped = f"{_name(partition.tp)}: offset {record.offset}: {error}"
         count += 1

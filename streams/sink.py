@@ -296,4 +296,4 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         if kind == "feedback":
             position = f"{record.topic}-{record.partition}-{record.offset}"
             return read_feedback(record.value, self._codec, position, record.timestamp * 1000)
-        return self._codec.newest(record.value)
+        return self._codec.newest(record.value or b"")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from loop import Bench, catalog, chat, prepared, running, settings_for, write_settings
 
 from infra.cli.main import run_command
@@ -31,7 +32,9 @@ async def litter(bench: Bench, prefix: str) -> None:
                     await bench.publish(value, topic=f"{prefix}{kind}", partition=partition, key=key)
 
 
-async def test_what_is_no_event_stops_nobody(kafka: EmbeddedKafka, prefix: str, tmp_path: Path) -> None:
+async def test_what_is_no_event_stops_nobody(
+    kafka: EmbeddedKafka, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with await start_simulators({"a": ProviderScript(latency_ms=5)}) as simulators:
         base = simulators.base_url("a").replace("/a/", "/{name}/")
         settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog(base, {"a": "primary"})))
@@ -55,6 +58,13 @@ async def test_what_is_no_event_stops_nobody(kafka: EmbeddedKafka, prefix: str, 
                         letters = [
                             orjson.loads(r.value) for r in records if r.value is not None and b"reason" in r.value
                         ]
+                behind: list[int] = [1]
+                async with asyncio.timeout(60):
+                    # What is passed over is behind nobody any more.
+                    while any(behind):
+                        capsys.readouterr()
+                        assert await asyncio.to_thread(run_command, ["status", "--json", "--config", config]) == 0
+                        behind = [row["lag"] for row in orjson.loads(capsys.readouterr().out)["lag"]]
                 for command in (
                     ["status", "--json"],
                     ["explain", "third", "--json"],

@@ -192,7 +192,7 @@ async def _verify(
     ]
     if problems:
         raise ConfigurationError(*problems)
-    return {name: int(found[LARGEST]) for name, found in found_configs.items()}
+    return {name: int(found[LARGEST]) for name, found in found_configs.items() if LARGEST in found}
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -207,11 +207,14 @@ async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str
 
 
 def _unfit(name: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> Iterator[str]:
-    """What would make the log lie: other clocks, or records that go away though they are needed."""
+    """What would make the log lie: other clocks, or records that go away though they are needed. A broker of another make may not
+    tell all of it.
+    """
     for setting in ("message.timestamp.type", "cleanup.policy"):
-        if (right := wanted.get(setting, DEFAULTS.get(setting))) and found[setting] != right:
-            yield f"{name} has {setting} {found[setting]}; set it to {right}"
-    if wanted.get("retention.ms") == "-1" and found["retention.ms"] != "-1":
-        yield f"{name} has retention.ms {found['retention.ms']}; it is kept for ever, set it to -1"
-    if int(found[LARGEST]) < LEAST_RECORD_BYTES:
-        yield f"{name} has {LARGEST} {found[LARGEST]}; set it to {LEAST_RECORD_BYTES} or more"
+        right = wanted.get(setting, DEFAULTS.get(setting))
+        if (is_set := found.get(setting, right)) != right:
+            yield f"{name} has {setting} {is_set}; set it to {right}"
+    if wanted.get("retention.ms") == "-1" and (kept := found.get("retention.ms", "-1")) != "-1":
+        yield f"{name} has retention.ms {kept}; it is kept for ever, set it to -1"
+    if (largest := int(found.get(LARGEST, LEAST_RECORD_BYTES))) < LEAST_RECORD_BYTES:
+        yield f"{name} has {LARGEST} {largest}; set it to {LEAST_RECORD_BYTES} or more"

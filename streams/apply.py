@@ -9,7 +9,7 @@ import structlog
 from aiokafka.errors import MessageSizeTooLargeError
 from pydantic import ValidationError
 
-from schemas.codec import Codec
+from schemas.codec import Codec, event_of
 from schemas.errors import ConfigurationError
 from schemas.events import (
     AlertSilenced,
@@ -77,9 +77,7 @@ async def publish_control(settings: Settings, codec: Codec, clock: BrokerClock, 
 
 def _read_back(codec: Codec, event: Event) -> None:
     try:
-        read = codec.decode(codec.encode(event))
-        assert isinstance(read, Event)
-        apply_control(InForce(), 0, read)
+        apply_control(InForce(), 0, event_of(codec.encode(event), codec))
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
         problem = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"

@@ -93,16 +93,19 @@ class Targets:
         self._targets.pop(deployment, None)
 
     def rotated(self) -> set[str]:
-        """Look for credentials whose file changed; those are used from now on."""
+        """Look for credentials and proxies whose file changed; those are used from now on."""
         changed = self._credentials.rotated()
         if changed:
             self._drop(changed)
         return changed
 
     def _drop(self, references: set[str]) -> None:
-        """Make the targets of these credentials, and of deployments that may come back to them, anew."""
-        kept = {id: t for id, t in self._targets.items() if references.isdisjoint(t.deployment.credentials)}
-        self._targets = kept
+        """Make the targets that are called with these, and of deployments that may come back to them, anew."""
+        self._targets = {
+            id: target
+            for id, target in self._targets.items()
+            if references.isdisjoint((*target.deployment.credentials, target.deployment.proxy))
+        }
 
     async def aclose(self) -> None:
         """Close every connection."""

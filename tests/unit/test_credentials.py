@@ -1,10 +1,12 @@
 """Several credentials of a deployment: which one is used, and when one is read again."""
 
+import ssl
 from pathlib import Path
 
 import pytest
 
 from agents.execution.credentials import Credentials
+from agents.execution.target import Targets
 from schemas.catalog import Deployment
 from schemas.errors import ConfigurationError
 
@@ -64,3 +66,18 @@ def test_a_file_that_changes_is_used_again(tmp_path: Path) -> None:
     assert credentials.rotated() == {reference}
     assert credentials.rotated() == set()
     assert credentials.header_for(one) == {"authorization": "Bearer second"}
+
+
+async def test_a_proxy_that_changes_is_called_through_from_then_on(tmp_path: Path) -> None:
+    file = tmp_path / "egress"
+    file.write_text("http://127.0.0.1:1")
+    targets = Targets(Credentials({}), ssl.create_default_context())
+    through = deployment().model_copy(update={"proxy": f"file:{file}"})
+    direct = deployment(id="direct")
+    old, apart = targets.of(through), targets.of(direct)
+    assert targets.rotated() == set()
+    file.write_text("http://127.0.0.1:22")
+    assert targets.rotated() == {f"file:{file}"}
+    assert targets.of(through).transport is not old.transport
+    assert targets.of(direct) is apart
+    await targets.aclose()

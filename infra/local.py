@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import yaml
 from infra.cli.options import run
 from infra.kafka import EmbeddedKafka
 from infra.kafka_jars import KafkaStartError
-from infra.ports import free_port
+from infra.ports import free_port, require_free
 from infra.supervisor import Child, Supervisor, module, turnout, wait_until
 from schemas.errors import OperationError
 from streams.loading import load_settings, read_document, settings_file
@@ -28,13 +29,31 @@ SECRET_ENVIRONMENT = {"SIMULATED_KEY": "simulated"}
 
 @dataclass(frozen=True)
 class Ports:
-    """Where everything listens on loopback. `projector_web` is 0 where one worker does both jobs."""
+    """Where everything listens on loopback. `projector_web` is 0 where one worker does both jobs.
+
+    `further`: of routers beyond the first, one each.
+    """
 
     kafka: int
     sql: int
     web: int
     simulators: int
     projector_web: int = 0
+    further: tuple[int, ...] = ()
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """Where the pages of the workers are, by name."""
+        routers = {f"worker-{number}": port for number, port in enumerate(self.further, 2)}
+        return {"worker": self.web} | routers | ({"projector": self.projector_web} if self.projector_web else {})
+
+    def require_free(self, *, simulate: bool) -> None:
+        """Raises KafkaStartError that names the port somebody listens on, and where to choose another one."""
+        chosen = dict.fromkeys(self.workers.values(), "web.port") | {self.sql: "sql.port", self.kafka: "--kafka-port"}
+        if simulate:
+            chosen[self.simulators] = "--simulators-port"
+        for port, what in chosen.items():
+            require_free(port, what)
 
 
 def free_ports() -> Ports:
@@ -61,22 +80,14 @@ class Stack:
         except (urllib.error.URLError, OSError):
             return False
 
-    def leases(self) -> dict[str, bool]:
-        """Of the workers' apps; empty before every worker answers."""
-        found: dict[str, bool] = {}
-        for port in (self.ports.web, self.ports.projector_web):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
-                    found |= json.load(answer)["leases"]
-            except (urllib.error.URLError, OSError, ValueError):
-                if port:
-                    return {}
-        return found
-
-    @property
-    def owned(self) -> bool:
-        """Whether every worker owns its partitions."""
-        return bool(leases := self.leases()) and all(leases.values())
+    def owns(self, port: int) -> bool:
+        """Whether the worker with its page there owns its partitions."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1) as answer:
+                leases = json.load(answer)["leases"].values()
+        except (urllib.error.URLError, OSError, ValueError):
+            return False
+        return bool(leases) and all(leases)
 
 
 def simulated_catalog(simulators: int) -> dict[str, object]:
@@ -125,17 +136,12 @@ def local_stack(
     children: dict[str, Child] = {}
     stack = Stack(settings, config, ports, broker, supervisor, children)
     try:
-        if simulate:
-            arguments = [
-                "--port",
-                str(ports.simulators),
-                "--seed",
-                str(seed),
-                *(["--script", str(scripts)] if scripts else []),
-            ]
-            command = module("infra.simulators", *arguments)
-            children["simulators"] = supervisor.add(Child("simulators", command, data / "logs" / "simulators.log"))
         try:
+            ports.require_free(simulate=simulate)
+            if simulate:
+                arguments = ["--port", str(ports.simulators), "--seed", str(seed)]
+                command = module("infra.simulators", *arguments, *(["--script", str(scripts)] if scripts else []))
+                children["simulators"] = supervisor.add(Child("simulators", command, data / "logs" / "simulators.log"))
             broker.start()
         except KafkaStartError as error:
             raise OperationError(str(error)) from None
@@ -143,21 +149,15 @@ def local_stack(
         run(prepare(settings, apply=simulate))
         # Faust makes a folder for each app, in the current one by default.
         environment = SECRET_ENVIRONMENT | {"APP_DATADIR": str(data / "faust")}
-        # Two processes for two cores: a flood of requests must not delay the circuits that protect from it.
-        commands = {"worker": turnout("worker"), "sink": turnout("sink")}
-        if ports.projector_web:
-            commands = {
-                "worker": turnout("worker", "--only", "router"),
-                "projector": turnout("worker", "--only", "projector"),
-                "sink": turnout("sink"),
-            }
-        for name, command in commands.items():
-            own = {"TURNOUT_WEB__PORT": str(ports.projector_web)} if name == "projector" else {}
+        for name, port in {**ports.workers, "sink": 0}.items():
+            # Two kinds of processes: a flood of requests must not delay the circuits that protect from it.
+            only = ["--only", "projector" if name == "projector" else "router"] if ports.projector_web else []
+            command = turnout("sink") if name == "sink" else turnout("worker", *only)
             child = Child(
                 name,
                 [*command, "--config", str(config), "--verbose"],
                 data / "logs" / f"{name}.log",
-                environment | own,
+                environment | {"TURNOUT_WEB__PORT": str(port)},
             )
             children[name] = supervisor.add(child)
         if simulate:
@@ -167,7 +167,8 @@ def local_stack(
                 timeout_s=20,
                 what="The simulators",
             )
-        wait_until(lambda: stack.owned, children["worker"], timeout_s=60, what="The worker")
+        for name, port in ports.workers.items():
+            wait_until(partial(stack.owns, port), children[name], timeout_s=60, what=f"The {name}")
         wait_until(lambda: stack.ready(ports.sql, "/ping"), children["sink"], timeout_s=60, what="The sink")
         yield stack
     finally:

@@ -12,12 +12,12 @@ LOWEST, ABOVE = 20_000, 32_768
 _given: set[int] = set()
 
 
-def free_port() -> int:
-    """A TCP port nobody listens on, another one at each call: who asks for several binds them all later."""
-    left = [port for port in range(LOWEST, ABOVE) if port not in _given]
-    for port in random.SystemRandom().sample(left, min(len(left), 200)):
-        if is_free(port):
-            _given.add(port)
+def free_port(neighbours: int = 0) -> int:
+    """A TCP port nobody listens on, nor on that many after it; others at each call: who asks for several binds them all later."""
+    for port in random.SystemRandom().sample(range(LOWEST, ABOVE - neighbours), 400):
+        asked = range(port, port + 1 + neighbours)
+        if _given.isdisjoint(asked) and all(map(is_free, asked)):
+            _given.update(asked)
             return port
     raise KafkaStartError(
         f"No free port was found between {LOWEST} and {ABOVE - 1}: stop some of the servers on this machine."
@@ -34,8 +34,9 @@ def is_free(port: int) -> bool:
     return True
 
 
-def require_free(port: int) -> None:
+def require_free(port: int, what: str = "port") -> None:
+    """what: where the port was chosen, for the error. Raises KafkaStartError."""
     if not is_free(port):
         raise KafkaStartError(
-            f"Port {port} on {HOST} is in use: stop the program that uses it (another broker?) or choose another port."
+            f"Port {port} on {HOST} is in use: stop the program that uses it (another Turnout?) or choose another {what}."
         )

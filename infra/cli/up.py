@@ -23,6 +23,7 @@ def up(
     kafka_port: Annotated[int, typer.Option(help="Kafka's port on loopback.")] = 9092,
     simulators_port: Annotated[int, typer.Option(help="The provider simulators' port on loopback.")] = 9100,
     seed: Annotated[int, typer.Option(help="Seed of the simulators.")] = 7,
+    routers: Annotated[int, typer.Option(min=1, help="Processes that route; each fills one core.")] = 1,
 ) -> None:
     """Run Kafka, the topics, a worker and SQL on this machine; what dies is started again; Ctrl-C stops it cleanly.
 
@@ -35,8 +36,9 @@ def up(
     from streams.loading import load_settings, settings_file
 
     settings = load_settings(settings_file(config))
-    web = settings.web.port or free_port()
-    ports = Ports(kafka_port, settings.sql.port, web, simulators_port, projector_web=web + 1)
+    web = settings.web.port or free_port(neighbours=routers)
+    further = tuple(range(web + 2, web + 1 + routers))
+    ports = Ports(kafka_port, settings.sql.port, web, simulators_port, projector_web=web + 1, further=further)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from processes import children
 
 from infra.ports import free_port
@@ -24,9 +25,10 @@ class Up:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.sql = free_port()
-        self._ports = ["--kafka-port", str(free_port()), "--simulators-port", str(free_port())]
-        web = {"TURNOUT_SQL__PORT": str(self.sql), "TURNOUT_WEB__PORT": str(free_port())}
+        self.sql, self.web = free_port(), free_port(neighbours=2)
+        self.kafka, self.simulators = free_port(), free_port()
+        self._ports = ["--kafka-port", str(self.kafka), "--simulators-port", str(self.simulators)]
+        web = {"TURNOUT_SQL__PORT": str(self.sql), "TURNOUT_WEB__PORT": str(self.web)}
         self._environment = os.environ | web | {"PYTHONPATH": os.pathsep.join(sys.path)}
         self._command: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
@@ -34,7 +36,7 @@ class Up:
     async def start(self) -> None:
         """Returns once it has said how to use it."""
         self._process = await asyncio.create_subprocess_exec(
-            *turnout("up", "--simulate", *self._ports),
+            *turnout("up", "--simulate", "--routers", "2", *self._ports),
             stderr=asyncio.subprocess.PIPE, env=self._environment, cwd=self.folder,
         )  # fmt: skip
         said = await self.line("Commands: ")
@@ -78,24 +80,31 @@ class Up:
         assert found.status_code == 200, found.text
         return found.text.split()
 
+    async def leases(self) -> list[dict[str, bool]]:
+        """What the pages of router, projector and second router say of their partitions."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            pages = [await client.get(f"http://127.0.0.1:{self.web + number}/health") for number in range(3)]
+        return [page.json()["leases"] for page in pages]
+
     async def stop(self) -> int | None:
         assert self._process is not None
         self._process.send_signal(signal.SIGINT)
+        return await self.ended()
+
+    async def ended(self) -> int | None:
+        assert self._process is not None
         async with asyncio.timeout(60):
             await self._process.communicate()
         return self._process.returncode
 
 
 def killed(folder: Path, words: Sequence[str]) -> None:
-    """kill -9 of the one process of the folder whose command has these words."""
-    found = []
+    """kill -9 of the processes of the folder whose command has these words."""
     for pid in children(folder):
         line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         # The process itself and not the one that watches over it.
         if all(word.encode() in line for word in words) and not any(part.endswith(b"tether.py") for part in line):
-            found.append(pid)
-    (pid,) = found
-    os.kill(pid, signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
 
 async def test_up_serves_survives_and_remembers(tmp_path: Path) -> None:
@@ -106,8 +115,10 @@ async def test_up_serves_survives_and_remembers(tmp_path: Path) -> None:
     try:
         first = await up.answer()
         assert first["routing"]["status"] == "ok", first
+        assert await up.leases() == [{"router": True}, {"projector": True}, {"router": True}]
         killed(folder, ["worker", "router"])
-        assert (await up.line("The worker ended")).startswith("The worker ended and was started again; see ")
+        for name in ("worker", "worker-2"):
+            await up.line(f"The {name} ended and was started again; see ")
         killed(folder, ["kafka.Kafka"])
         await up.line("Kafka is back.")
         second = await up.answer()
@@ -128,3 +139,16 @@ async def test_up_serves_survives_and_remembers(tmp_path: Path) -> None:
     finally:
         assert await up.stop() == 0
     assert children(folder) == []
+
+
+@pytest.mark.parametrize("setting", ["web.port", "sql.port", "--kafka-port", "--simulators-port"])
+async def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path, setting: str) -> None:
+    """Also the one after web.port, which is the projector's."""
+    up = Up(tmp_path)
+    taken = {"web.port": up.web + 1, "sql.port": up.sql, "--kafka-port": up.kafka, "--simulators-port": up.simulators}
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", taken[setting])
+    async with server:
+        with pytest.raises(AssertionError, match=rf"Port {taken[setting]} .* is in use: .* choose another {setting}\."):
+            await up.start()
+    assert await up.ended() == 1
+    assert children(tmp_path) == []

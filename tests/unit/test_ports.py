@@ -15,6 +15,13 @@ def test_no_port_is_given_twice() -> None:
     assert all(LOWEST <= port < ABOVE for port in ports)
 
 
+def test_neighbours_are_given_together() -> None:
+    first = [free_port(neighbours=2) for _ in range(100)]
+    ports = [port + more for port in first for more in range(3)] + [free_port() for _ in range(100)]
+    assert len(set(ports)) == 400
+    assert max(ports) < ABOVE
+
+
 def test_a_port_with_a_listener_is_not_free() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind((HOST, 0))

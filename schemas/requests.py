@@ -58,6 +58,7 @@ class ChatBody(BaseModel):
     model: str | None = None
     messages: list[Message] = Field(min_length=1)
     stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
     max_tokens: int | None = Field(None, gt=0)
     max_completion_tokens: int | None = Field(None, gt=0)
     tools: list[dict[str, Any]] | None = None

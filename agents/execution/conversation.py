@@ -177,7 +177,8 @@ def _parts(content: Any, talk: Conversation) -> list[Part]:
         elif kind == "image_url":
             part = _image(given.get("image_url"))
         if part is None:
-            talk.beyond.append(f"messages.content.{kind}" if kind in _KINDS else "messages.content")
+            known = isinstance(kind, str) and kind in _KINDS
+            talk.beyond.append(f"messages.content.{kind}" if known else "messages.content")
         else:
             parts.append(part)
     return parts

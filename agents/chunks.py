@@ -115,7 +115,7 @@ class Chunks:
         finished: list[Delta] = []
         for piece in self._held:
             for choice in piece.get("choices") or ():
-                index = int(choice.get("index", 0))
+                index = choice.get("index", 0)
                 merged = choices.setdefault(index, {"index": index, "delta": {}, "finish_reason": None})
                 _add(merged["delta"], choice.get("delta") or {})
                 if choice.get("finish_reason") and keep_finish:

@@ -169,8 +169,8 @@ class _Chunks:
             given.append(self._chunk(read, {"role": "assistant", "refusal": refusal}, "content_filter"))
         for candidate in objects(candidates):
             reason = candidate.get("finishReason")
-            if reason in _BROKEN:
-                return Trouble(readable=True, codes=(reason,), usage=read_usage(usage))
+            if text_of(reason) in _BROKEN:
+                return Trouble(readable=True, codes=(text_of(reason),), usage=read_usage(usage))
             parts = mapping(candidate.get("content")).get("parts")
             index = count(candidate.get("index")) or 0
             delta = self._delta(objects(parts), index, text_of(read.get("responseId")))

@@ -13,6 +13,8 @@ from schemas.catalog import Deployment
 
 PATH = "/chat/completions"
 _HEADERS = {"content-type": "application/json", "accept": "application/json"}
+# Above any real one, and a number for every format that answers are written in.
+_CHOICES_LIMIT = 1_000
 _STREAM_HEADERS = {"content-type": "application/json", "accept": "text/event-stream"}
 
 
@@ -70,19 +72,34 @@ class _Chunks:
         # An error may stand beside a choice whose finish reason is "error" (OpenRouter), or in an event of that name.
         if read.get("error") is not None or event.name == "error":
             return _trouble(read)
-        choices = read.get("choices", [])
-        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+        choices = _choices(read.get("choices", []))
+        if choices is None:
             return UNREADABLE
         if any(choice.get("finish_reason") == "error" for choice in choices):
             return _trouble(choices[0])
         return [read]
 
 
+def _choices(given: Any) -> list[dict[str, Any]] | None:
+    """The choices of a chunk or an answer, each with a number and a finish reason or none; None where they are none."""
+    if not isinstance(given, list):
+        return None
+    for place, choice in enumerate(given):
+        if not isinstance(choice, dict) or not isinstance(choice.get("delta") or {}, dict):
+            return None
+        index = choice.get("index")
+        if index is None:
+            choice["index"] = place
+        elif type(index) is not int or not 0 <= index < _CHOICES_LIMIT:
+            return None
+        if not isinstance(choice.get("finish_reason"), str):
+            choice["finish_reason"] = None
+    return given
+
+
 def _answer(read: dict[str, Any]) -> Answer | Trouble:
-    choices = read.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        return UNREADABLE
-    if any(not isinstance(choice.get("message"), dict) for choice in choices):
+    choices = _choices(read.get("choices"))
+    if choices is None or not all(isinstance(choice.get("message"), dict) for choice in choices):
         return UNREADABLE
     if choices and choices[0].get("finish_reason") == "error":
         # OpenRouter's way to say that the answer broke off.

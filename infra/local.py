@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pydantic_settings import EnvSettingsSource
 
 from infra.cli.options import run
 from infra.kafka import EmbeddedKafka
@@ -19,7 +22,7 @@ from infra.ports import free_port, require_free
 from infra.supervisor import Child, Supervisor, module, turnout, wait_until
 from schemas.errors import OperationError
 from streams.loading import load_settings, read_document, settings_file
-from streams.settings import Settings
+from streams.settings import ENVIRONMENT_PREFIX, Settings
 
 DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 SIMULATED = "simulated.yaml"
@@ -48,11 +51,19 @@ class Ports:
         return {"worker": self.web} | routers | ({"projector": self.projector_web} if self.projector_web else {})
 
     def require_free(self, *, simulate: bool) -> None:
-        """Raises KafkaStartError that names the port somebody listens on, and where to choose another one."""
-        chosen = dict.fromkeys(self.workers.values(), "web.port") | {self.sql: "sql.port", self.kafka: "--kafka-port"}
+        """Raises KafkaStartError that names a port that cannot be used, and where to choose another one."""
+        chosen = [
+            (self.kafka, "--kafka-port"),
+            (self.sql, "sql.port"),
+            *((port, "web.port") for port in self.workers.values()),
+        ]
         if simulate:
-            chosen[self.simulators] = "--simulators-port"
-        for port, what in chosen.items():
+            chosen.append((self.simulators, "--simulators-port"))
+        seen: dict[int, str] = {}
+        for port, what in chosen:
+            if port in seen:
+                raise KafkaStartError(f"Port {port} is wanted twice: choose another {what} or {seen[port]}.")
+            seen[port] = what
             require_free(port, what)
 
 
@@ -96,11 +107,32 @@ def simulated_catalog(simulators: int) -> dict[str, object]:
     return dict(yaml.safe_load(text.replace("SIMULATORS_PORT", str(simulators))))
 
 
-def file_document(config: Path | None) -> dict[str, object]:
-    """The user's file as it is; empty where there is none. Raises ConfigurationError when it is wrong."""
+def taken_in(config: Path | None) -> dict[str, object]:
+    """The user's file with what the environment says in its place; the environment forgets it.
+
+    The environment wins over every file: what is started here would reach the cluster that it names. Raises
+    ConfigurationError where either is wrong.
+    """
     file = settings_file(config)
     load_settings(file)
-    return read_document(file)[0] if file else {}
+    document = _over(read_document(file)[0] if file else {}, EnvSettingsSource(Settings)())
+    for name in [name for name in os.environ if _section(name) in Settings.model_fields]:
+        del os.environ[name]
+    return document
+
+
+def _section(variable: str) -> str:
+    """The section of the file that an environment variable speaks of; others are left alone, they may hold keys."""
+    prefix, name = variable[: len(ENVIRONMENT_PREFIX)], variable[len(ENVIRONMENT_PREFIX) :]
+    return name.partition("__")[0].lower() if prefix.upper() == ENVIRONMENT_PREFIX else ""
+
+
+def _over(document: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Both, key by key; `more` wins."""
+    return document | {
+        name: _over(document[name], item) if isinstance(item, dict) and isinstance(document.get(name), dict) else item
+        for name, item in more.items()
+    }
 
 
 def local_document(base: dict[str, object], data: Path, ports: Ports, *, simulate: bool) -> dict[str, object]:

@@ -36,6 +36,8 @@ def is_free(port: int) -> bool:
 
 def require_free(port: int, what: str = "port") -> None:
     """what: where the port was chosen, for the error. Raises KafkaStartError."""
+    if not 0 < port < 65_536:
+        raise KafkaStartError(f"There is no port {port}: choose another {what}.")
     if not is_free(port):
         raise KafkaStartError(
             f"Port {port} on {HOST} is in use: stop the program that uses it (another Turnout?) or choose another {what}."

@@ -1,14 +1,11 @@
 """`turnout chaos`: real processes, a nemesis with a seed, and a checker of what the log then holds."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infra.cli.options import Config, say, work_folder
-
-ENVIRONMENT = "TURNOUT_"
 
 
 def chaos(
@@ -46,17 +43,14 @@ def chaos(
     from infra.chaos.report import print_report
     from infra.chaos.run import Trial, conduct
     from infra.chaos.schedule import PLANS, drawn
-    from infra.local import file_document
+    from infra.local import taken_in
     from schemas.errors import ConfigurationError
 
     if plan == "list":
         for name, known in PLANS.items():
             typer.echo(f"{name:18} {known.says}")
         return
-    base = file_document(config)
-    # The environment wins over the file: a nemesis must not reach the cluster that it names.
-    for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
-        del os.environ[name]
+    base = taken_in(config)
     ends = f"--rate {rate:g} --deadline-s {deadline_s:g}" + (f" --brokers {brokers}" if brokers > 1 else "")
     if plan is None:
         seconds = minutes * 60

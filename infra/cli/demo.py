@@ -1,7 +1,6 @@
 """`turnout demo`: a finite run with an outage in the middle; ends by itself and audits what it did."""
 
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +8,6 @@ from typing import Annotated
 import typer
 
 from infra.cli.options import AsJson, Config, print_json, run, say, work_folder
-
-ENVIRONMENT = "TURNOUT_"
 
 
 def demo(
@@ -36,7 +33,7 @@ def demo(
     from infra.demo.report import print_report
     from infra.demo.run import run_demo
     from infra.demo.traffic import TRAFFIC_S, Plan
-    from infra.local import file_document, free_ports, local_stack
+    from infra.local import free_ports, local_stack, taken_in
     from schemas.errors import ConfigurationError, OperationError
 
     if requests / rate > TRAFFIC_S:
@@ -44,10 +41,7 @@ def demo(
             f"{requests} requests at {rate:g}/s take {requests / rate:.0f} s; give a --rate of at least "
             f"{math.ceil(requests / TRAFFIC_S)}, for the traffic of a demo ends within {TRAFFIC_S:.0f} s"
         )
-    base = file_document(config)
-    # The environment wins over the file: a demo must not reach the cluster that it names.
-    for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
-        del os.environ[name]
+    base = taken_in(config)
     interruption = Interruption()
     try:
         with work_folder("turnout-demo-", keep) as folder:

@@ -20,7 +20,7 @@ def simulate() -> None:
 
 @app.command("providers")
 def providers(
-    port: Annotated[int, typer.Option(help="0 for any free port.")] = 9100,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 for any free port.")] = 9100,
     seed: Annotated[int, typer.Option(help="Same seed, same answers.")] = 0,
     script: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON: provider name to script.")] = None,
     config: Config = None,

@@ -1,5 +1,6 @@
 """`turnout up`: everything on one machine, until Ctrl-C."""
 
+import os
 import shlex
 import signal
 import threading
@@ -20,8 +21,10 @@ def up(
         bool, typer.Option("--simulate", help="Add provider simulators and use their catalog instead of the file's.")
     ] = False,
     data: Annotated[Path, typer.Option(help="Where Kafka, SQL and logs are kept.")] = Path("data"),
-    kafka_port: Annotated[int, typer.Option(help="Kafka's port on loopback.")] = 9092,
-    simulators_port: Annotated[int, typer.Option(help="The provider simulators' port on loopback.")] = 9100,
+    kafka_port: Annotated[int, typer.Option(min=1, max=65_535, help="Kafka's port on loopback.")] = 9092,
+    simulators_port: Annotated[
+        int, typer.Option(min=1, max=65_535, help="The provider simulators' port on loopback.")
+    ] = 9100,
     seed: Annotated[int, typer.Option(help="Seed of the simulators.")] = 7,
     routers: Annotated[int, typer.Option(min=1, help="Processes that route; each fills one core.")] = 1,
 ) -> None:
@@ -31,20 +34,24 @@ def up(
     Example:
       turnout up --simulate
     """
-    from infra.local import Ports, file_document, local_stack
+    from infra.local import Ports, local_stack, taken_in
     from infra.ports import free_port
-    from streams.loading import load_settings, settings_file
+    from streams.settings import Settings
 
-    settings = load_settings(settings_file(config))
-    web = settings.web.port or free_port(neighbours=routers)
+    elsewhere = [name for name in os.environ if name.upper().startswith(("TURNOUT_KAFKA", "TURNOUT_SQL"))]
+    document = taken_in(config)
+    settings = Settings.model_validate(document)
+    web, sql = settings.web.port or free_port(neighbours=routers), settings.sql.port or free_port()
     further = tuple(range(web + 2, web + 1 + routers))
-    ports = Ports(kafka_port, settings.sql.port, web, simulators_port, projector_web=web + 1, further=further)
+    ports = Ports(kafka_port, sql, web, simulators_port, projector_web=web + 1, further=further)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     say("Starting Kafka, the worker and SQL ...")
-    with local_stack(data.absolute(), file_document(config), ports, simulate=simulate, seed=seed) as stack:
+    with local_stack(data.absolute(), document, ports, simulate=simulate, seed=seed) as stack:
         _announce(stack, simulate)
+        if elsewhere:
+            say(f"Commands in a shell with {' and '.join(elsewhere)} do not reach this Kafka and SQL: unset it there.")
         while not stop.wait(1.0):
             for name in stack.supervisor.revive():
                 say(f"The {name} ended and was started again; see {data / 'logs' / name}.log.")

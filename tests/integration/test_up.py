@@ -28,8 +28,13 @@ class Up:
         self.sql, self.web = free_port(), free_port(neighbours=2)
         self.kafka, self.simulators = free_port(), free_port()
         self._ports = ["--kafka-port", str(self.kafka), "--simulators-port", str(self.simulators)]
-        web = {"TURNOUT_SQL__PORT": str(self.sql), "TURNOUT_WEB__PORT": str(self.web)}
-        self._environment = os.environ | web | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        self._environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        # Of what the environment says, the ports hold; the cluster that it names is not to be reached.
+        self._settings = {
+            "TURNOUT_SQL__PORT": str(self.sql),
+            "TURNOUT_WEB__PORT": str(self.web),
+            "TURNOUT_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        }
         self._command: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
 
@@ -37,10 +42,11 @@ class Up:
         """Returns once it has said how to use it."""
         self._process = await asyncio.create_subprocess_exec(
             *turnout("up", "--simulate", "--routers", "2", *self._ports),
-            stderr=asyncio.subprocess.PIPE, env=self._environment, cwd=self.folder,
+            stderr=asyncio.subprocess.PIPE, env=self._environment | self._settings, cwd=self.folder,
         )  # fmt: skip
         said = await self.line("Commands: ")
         self._command = shlex.split(said.removeprefix("Commands: turnout ").partition(" ...")[0])
+        assert "TURNOUT_KAFKA__BOOTSTRAP_SERVERS" in await self.line("Commands in a shell with ")
 
     async def line(self, beginning: str) -> str:
         """The next line that begins so."""

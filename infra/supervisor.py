@@ -14,7 +14,7 @@ from pathlib import Path
 from infra import tether
 from schemas.errors import OperationError
 
-RESTART_PAUSE_S = 1.0
+LAST_BYTES = 4096
 
 
 @dataclass
@@ -71,8 +71,9 @@ class Child:
 
     def last_line(self) -> str:
         """The end of its log, for an error message."""
-        with contextlib.suppress(OSError, IndexError):
-            return self.log.read_text(errors="replace").strip().splitlines()[-1]
+        with contextlib.suppress(OSError, IndexError), self.log.open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LAST_BYTES))
+            return log.read().decode(errors="replace").strip().splitlines()[-1]
         return ""
 
 
@@ -112,14 +113,14 @@ class Supervisor:
         self.children.append(child)
         return child
 
-    def revive(self) -> list[str]:
-        """Start again what died; returns the names."""
-        revived = []
+    def revive(self) -> dict[str, str]:
+        """Start again what died; the names, with the last line of each one's log."""
+        revived = {}
         for child in self.children:
             if child.restart and not child.running:
+                revived[child.name] = child.last_line()
                 child.restarts += 1
                 child.start()
-                revived.append(child.name)
         return revived
 
     def stop(self, timeout_s: float = 8.0) -> None:

@@ -14,6 +14,8 @@ from infra.cli.options import Config, say
 if TYPE_CHECKING:
     from infra.local import Stack
 
+LEADING_ELSEWHERE = ("TURNOUT_KAFKA__BOOTSTRAP_SERVERS", "TURNOUT_KAFKA__SECURITY", "TURNOUT_SQL__URL")
+
 
 def up(
     config: Config = None,
@@ -38,7 +40,7 @@ def up(
     from infra.ports import free_port
     from streams.settings import Settings
 
-    elsewhere = [name for name in os.environ if name.upper().startswith(("TURNOUT_KAFKA", "TURNOUT_SQL"))]
+    elsewhere = [name for name in os.environ if name.upper().startswith(LEADING_ELSEWHERE)]
     document = taken_in(config)
     settings = Settings.model_validate(document)
     web, sql = settings.web.port or free_port(neighbours=routers), settings.sql.port or free_port()
@@ -51,10 +53,12 @@ def up(
     with local_stack(data.absolute(), document, ports, simulate=simulate, seed=seed) as stack:
         _announce(stack, simulate)
         if elsewhere:
-            say(f"Commands in a shell with {' and '.join(elsewhere)} do not reach this Kafka and SQL: unset it there.")
+            say(f"Commands in a shell with {' and '.join(elsewhere)} do not come here: unset it there.")
         while not stop.wait(1.0):
-            for name in stack.supervisor.revive():
-                say(f"The {name} ended and was started again; see {data / 'logs' / name}.log.")
+            for name, line in stack.supervisor.revive().items():
+                # What is no log's JSON is the sentence, or the exception, that it ended with.
+                why = f" ({line})" if line and line[0] != "{" else ""
+                say(f"The {name} ended{why} and was started again; see {data / 'logs' / name}.log.")
             if not stack.broker.running:
                 say("Kafka ended and is started again ...")
                 stack.broker.start()

@@ -1,18 +1,27 @@
 """A document with odd values in some of its places: what nobody means to send and somebody will."""
 
 import copy
+import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import strategies as st
 
 Place = tuple[str | int, ...]
 PLAIN = st.none() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"), max_size=4)
+
+
+def nested(levels: int) -> list[Any]:
+    """So many lists, one in the other."""
+    return functools.reduce(lambda inner, _: [inner], range(levels - 1), cast(list[Any], []))
+
+
 ODD = st.one_of(
     st.sampled_from(
         [True, 0, -1, 2**31, 2**63, 1e308, "", "\0", [], {}, [None], {"": ""}, {"type": "text"}, "data:,", "none"]
     ),
     st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=2)),
+    st.sampled_from([198, 210, 300]).map(nested),
     st.dictionaries(st.sampled_from(["type", "text", "function", "name", "url"]), PLAIN, max_size=2),
 )
 

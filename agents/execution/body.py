@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from agents.execution.outcome import UNKNOWN_USAGE, Usage
+from schemas.nesting import too_deep
 
 # Some providers give no code for a prompt that is too long: only their text says it. It is read here and dropped.
 _CONTEXT_PHRASES = (
@@ -31,11 +32,12 @@ def decoded(headers: Mapping[str, str], body: bytes) -> Any:
 
 
 def from_json(text: bytes | str) -> Any:
-    """The value, None where the text is no JSON."""
+    """The value, None where the text is no JSON or nested too deep to be written again."""
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
+    return None if too_deep(text, value) else value
 
 
 def mapping(value: Any) -> dict[str, Any]:

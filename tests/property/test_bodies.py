@@ -7,11 +7,13 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from odd import odd
+from odd import nested, odd
 
 from agents.execution.providers import PROVIDERS
 from schemas.catalog import Deployment
+from schemas.chat_avro import decode_request, encode_request
 from schemas.errors import RequestError
+from schemas.nesting import MOST
 from schemas.requests import parse_request
 
 FULL: dict[str, Any] = {
@@ -54,3 +56,30 @@ def test_whatever_is_let_in_can_be_sent(provider: str, body: dict[str, Any], str
         return
     _, _, content = wire.request(deployment, body, stream)
     assert isinstance(orjson.loads(content), dict)
+
+
+def deep(levels: int) -> dict[str, Any]:
+    """A body of so many levels."""
+    return {
+        "messages": [{"role": "user", "content": "x"}],
+        "vendor": nested(levels - 1),
+        "routing": {"request_id": "r"},
+    }
+
+
+def test_a_body_is_as_deep_as_it_can_be_written() -> None:
+    body = parse_request(json.dumps(deep(MOST)).encode(), max_bytes=10_000).body
+    assert orjson.loads(orjson.dumps(body)) == body
+
+
+@pytest.mark.parametrize("levels", [MOST + 1, 254, 600])
+def test_a_deeper_one_is_refused_under_its_id(levels: int) -> None:
+    with pytest.raises(RequestError, match="nested deeper than 200 levels") as refused:
+        parse_request(json.dumps(deep(levels)).encode(), max_bytes=10_000)
+    assert refused.value.request_id == "r"
+
+
+def test_a_field_of_an_avro_request_is_as_deep() -> None:
+    assert decode_request(encode_request(deep(MOST)), 10_000).body["vendor"] == nested(MOST - 1)
+    with pytest.raises(RequestError, match="nested deeper than 200 levels"):
+        decode_request(encode_request(deep(MOST + 2)), 10_000)

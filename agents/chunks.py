@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
-from agents.ports import RequestRecord
+from agents.ports import RequestRecord, Sealed
 from schemas.errors import ERROR_TYPES, RequestError
 
 INTERVAL_S = 0.05
@@ -16,9 +16,12 @@ Delta = dict[str, Any]
 
 
 class ChunkLog(Protocol):
-    """Hands a chunk over; the awaitable it returns is the broker's acknowledgement. Raises RequestError where it is too large."""
+    """`seal_chunk` makes a chunk a record and raises RequestError where it is too large; `chunk` hands it over, and the
+    awaitable it returns is the broker's acknowledgement.
+    """
 
-    async def chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Awaitable[object]: ...
+    def seal_chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Sealed: ...
+    async def chunk(self, sealed: Sealed) -> Awaitable[object]: ...
 
 
 class Chunks:
@@ -38,6 +41,7 @@ class Chunks:
         self._order = asyncio.Lock()
         self._acknowledgements: list[Awaitable[object]] = []
         self._left_out: RequestError | None = None
+        self._last: Sealed | None = None
 
     def begin(self, attempt: int, model: str) -> None:
         """A new attempt: its chunks count from 0, and what was held of the one before is dropped."""
@@ -56,17 +60,28 @@ class Chunks:
         elif self._timer is None:
             self._timer = loop.call_later(wait_s, self._due)
 
+    async def settle(self) -> None:
+        """Seal the last chunk: what was still held with its finish reason. Until then a failure can still be told."""
+        self._stop_timer()
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            await flushing
+        if self._left_out is None:
+            self._last = self._sealed(self._merged(), last=True)
+
     async def end(self, error: RequestError | None) -> None:
-        """The last chunk: what was still held with its finish reason, or the error. Returns once all are acknowledged."""
+        """The last chunk, which `settle` sealed, or the error. Returns once all are acknowledged."""
         self._stop_timer()
         if self._flushing is not None:
-            await self._flushing
+            # Where that failed, the error says so.
+            await asyncio.gather(self._flushing, return_exceptions=True)
         # A stream that lacks a piece does not end well, though the final answer may hold it.
-        error = error or self._left_out
-        body = self._merged() if error is None else {}
-        if error is not None:
-            body["error"] = {"message": error.message, "type": ERROR_TYPES[error.code], "code": error.code}
-        await self._send(body, last=True)
+        if error := error or self._left_out:
+            said = {"message": error.message, "type": ERROR_TYPES[error.code], "code": error.code}
+            self._last = self._sealed({"error": said}, last=True)
+        if self._last is not None:
+            async with self._order:
+                self._acknowledgements.append(await self._log.chunk(self._last))
         for acknowledgement in self._acknowledgements:
             await acknowledgement
 
@@ -82,32 +97,36 @@ class Chunks:
     async def _flush(self) -> None:
         # The finish reason waits for the end: until the events are written the answer is not final.
         if any("content" in delta or "tool_calls" in delta for delta in map(_first_delta, self._held)):
-            await self._send(self._merged(keep_finish=True), last=False)
+            async with self._order:
+                self._sent_at = asyncio.get_running_loop().time()
+                sealed = self._sealed(self._merged(keep_finish=True), last=False)
+                if sealed is not None:
+                    self._acknowledgements.append(await self._log.chunk(sealed))
 
-    async def _send(self, body: Delta, *, last: bool) -> None:
-        async with self._order:
-            self._sent_at = asyncio.get_running_loop().time()
-            routing = {
-                "request_id": self._request_id,
-                "run": self._record.run,
-                "attempt": self._attempt,
-                "sequence": self._sequence,
-                "last": last,
-            }
-            self._sequence += 1
-            chunk = {
-                "id": f"chatcmpl-{self._request_id}",
-                "object": "chat.completion.chunk",
-                "created": self._record.accepted_at // 1_000_000,
-                "model": self._model,
-                "choices": body.get("choices", []),
-                **({"error": body["error"]} if "error" in body else {}),
-                "routing": routing,
-            }
-            try:
-                self._acknowledgements.append(await self._log.chunk(self._record, chunk, self._request_id))
-            except RequestError as error:
-                self._left_out = error
+    def _sealed(self, body: Delta, *, last: bool) -> Sealed | None:
+        """The next chunk as a record; None, and the stream lacks a piece, where no record holds it."""
+        routing = {
+            "request_id": self._request_id,
+            "run": self._record.run,
+            "attempt": self._attempt,
+            "sequence": self._sequence,
+            "last": last,
+        }
+        self._sequence += 1
+        chunk = {
+            "id": f"chatcmpl-{self._request_id}",
+            "object": "chat.completion.chunk",
+            "created": self._record.accepted_at // 1_000_000,
+            "model": self._model,
+            "choices": body.get("choices", []),
+            **({"error": body["error"]} if "error" in body else {}),
+            "routing": routing,
+        }
+        try:
+            return self._log.seal_chunk(self._record, chunk, self._request_id)
+        except RequestError as error:
+            self._left_out = error
+            return None
 
     def _merged(self, *, keep_finish: bool = False) -> Delta:
         """What is held as one chunk. `keep_finish`: a finish reason stays behind for the last one."""

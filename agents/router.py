@@ -121,6 +121,8 @@ class Router:
             run.pending = [self._accepted(run), self._decided(run, timing)]
             served = await self.attempts.serve(run)
             sealed = self._sealed(run, served, timing)
+            if chunks is not None:
+                await chunks.settle()
         except RequestError as error:
             return await self._fail(record, request, identity, error, run, timing)
         except LeaseLost:

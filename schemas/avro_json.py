@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import orjson
 
-from schemas.nesting import MOST, too_deep
 from schemas.shapes import NAMESPACE
 
 EXTRA = "extra"
@@ -180,12 +179,9 @@ def _json_reader(where: str) -> Convert:
 
 def _json(text: str, where: str) -> Any:
     try:
-        value = orjson.loads(text)
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
         raise Malformed(f"`{where}` must hold JSON text; write its value as JSON") from None
-    if too_deep(text, value):
-        raise Malformed(f"`{where}` is nested deeper than {MOST} levels; flatten it")
-    return value
 
 
 def _same(value: Any) -> Any:

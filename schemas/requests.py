@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.catalog import ModelTier, Task
 from schemas.errors import RequestError
-from schemas.nesting import MOST, too_deep
 from schemas.numbers import LONGEST_DEADLINE_MS, Weight
 from schemas.policy import BalancerName, StrategyName, WeightName
 
@@ -108,9 +107,6 @@ def parse_request(value: bytes | None, *, max_bytes: int) -> ChatRequest:
         where = f"line {error.lineno} column {error.colno}"
         message = f"The value is not JSON ({where}); publish UTF-8 JSON, or set the content-type header to avro/binary."
         raise RequestError("invalid_request", message) from None
-    if too_deep(value, body):
-        message = f"The value is nested deeper than {MOST} levels; flatten it."
-        raise RequestError("invalid_request", message, request_id=_claimed_id(body))
     return request_of(body, len(value))
 
 
@@ -153,9 +149,9 @@ def _needs(body: ChatBody) -> frozenset[str]:
     return frozenset(needs)
 
 
-def _claimed_id(body: Any) -> str | None:
+def _claimed_id(body: dict[str, Any]) -> str | None:
     """The id that a wrong body names: its caller waits for the error under it."""
-    routing = body.get("routing") if isinstance(body, dict) else None
+    routing = body.get("routing")
     named = routing.get("request_id") if isinstance(routing, dict) else None
     return named if isinstance(named, str) and 0 < len(named) <= 256 else None
 

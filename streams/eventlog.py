@@ -107,10 +107,8 @@ class KafkaEventLog:
         )
         raise RequestError("request_too_large", message)
 
-    async def chunk(
-        self, record: RequestRecord, body: dict[str, Any], request_id: str
-    ) -> asyncio.Future[RecordMetadata]:
-        """Hand a chunk over in the partition number of its request; the future is its acknowledgement."""
+    def seal_chunk(self, record: RequestRecord, body: dict[str, Any], request_id: str) -> Sealed:
+        """A chunk in the partition number of its request, with its key and headers. Raises RequestError where it is too large."""
         topic = self._requests[record.source.topic].chunks
         as_avro = record.header("content-type") == AVRO
         value = encode_chunk(body, self._registry_ids) if as_avro else orjson.dumps(body)
@@ -121,6 +119,10 @@ class KafkaEventLog:
         }
         sealed = Sealed(topic, record.source.partition, record.key, value, _echoed(record, own))
         self._check(sealed)
+        return sealed
+
+    async def chunk(self, sealed: Sealed) -> asyncio.Future[RecordMetadata]:
+        """Hand a chunk over; the future is its acknowledgement."""
         return await self._sent(sealed)
 
     async def dead_letter(self, record: RequestRecord, letter: DeadLetter) -> None:

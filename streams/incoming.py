@@ -1,17 +1,15 @@
 """A request record as a ChatRequest, by its content type."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from agents.ports import RequestRecord
 from schemas.chat_avro import decode_request
 from schemas.errors import RequestError
+from schemas.nesting import MOST, too_deep
 from schemas.requests import ChatRequest, parse_request
 
 AVRO = "avro/binary"
 JSON = "application/json"
-# orjson reads 1,024 levels and writes 254: what it could not write to a provider is the caller's to mend.
-MAX_DEPTH = 200
 
 
 def request_reader(
@@ -33,23 +31,7 @@ def request_reader(
 
 def _flat_enough(request: ChatRequest, value: bytes | None) -> ChatRequest:
     """The request, unless it is nested too deep to be sent."""
-    # A body cannot be deeper than it has brackets, and hardly any has that many.
-    if value and value.count(b"{") + value.count(b"[") > MAX_DEPTH and _deeper(request.body, MAX_DEPTH):
-        message = f"The body is nested deeper than {MAX_DEPTH} levels; publish a flatter one."
-        raise RequestError("invalid_request", message)
+    if value and too_deep(value, request.body):
+        message = f"The body is nested deeper than {MOST} levels; publish a flatter one."
+        raise RequestError("invalid_request", message, request_id=request.routing.request_id)
     return request
-
-
-def _deeper(body: Any, levels: int) -> bool:
-    """Whether lists and objects stand in each other more than `levels` deep; level by level, so without recursion."""
-    level = [body]
-    for _ in range(levels):
-        level = [
-            item
-            for node in level
-            for item in (node.values() if isinstance(node, dict) else node)
-            if isinstance(item, dict | list)
-        ]
-        if not level:
-            return False
-    return True

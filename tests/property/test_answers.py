@@ -18,7 +18,7 @@ from agents.execution.outcome import Answer, Failed, Trouble
 from agents.execution.providers import PROVIDERS
 from agents.execution.sse import Event
 from agents.execution.streaming import _as_chunk
-from agents.ports import RequestRecord
+from agents.ports import RequestRecord, Sealed
 from schemas.chat_avro import decode_chunk, decode_response, encode_chunk, encode_response
 from schemas.ids import Source
 from schemas.responses import chat_response
@@ -98,9 +98,12 @@ class Written:
     def __init__(self) -> None:
         self.read: list[Any] = []
 
-    async def chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Awaitable[object]:
-        self.read.append(orjson.loads(orjson.dumps(body)))
+    def seal_chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Sealed:
         assert decode_chunk(encode_chunk(body))["routing"] == body["routing"]
+        return Sealed("c", 0, None, orjson.dumps(body), [])
+
+    async def chunk(self, sealed: Sealed) -> Awaitable[object]:
+        self.read.append(orjson.loads(sealed.value))
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -113,6 +116,7 @@ async def given_on(pieces: list[Delta]) -> Written:
     chunks.begin(1, "m")
     for piece in pieces:
         await chunks.take(piece)
+    await chunks.settle()
     await chunks.end(None)
     return log
 

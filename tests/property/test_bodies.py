@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from odd import nested, odd
 
 from agents.execution.providers import PROVIDERS
+from agents.ports import RequestRecord
 from schemas.catalog import Deployment
-from schemas.chat_avro import decode_request, encode_request
+from schemas.chat_avro import encode_request
 from schemas.errors import RequestError
+from schemas.ids import Source
 from schemas.nesting import MOST
-from schemas.requests import parse_request
+from schemas.requests import ChatRequest
+from streams.incoming import AVRO, JSON, request_reader
 
 FULL: dict[str, Any] = {
     "model": "auto",
@@ -40,6 +43,12 @@ FULL: dict[str, Any] = {
 }  # fmt: skip
 
 
+def read(value: bytes, content_type: str = JSON) -> ChatRequest:
+    """As a worker reads the record."""
+    record = RequestRecord(Source("r", 0, 7), 3, None, value, (("content-type", content_type.encode()),), 0)
+    return request_reader(None)(record, 1_000_000)
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 @settings(max_examples=500)
 @given(body=odd(FULL), stream=st.booleans())
@@ -47,7 +56,7 @@ def test_whatever_is_let_in_can_be_sent(provider: str, body: dict[str, Any], str
     wire = PROVIDERS[provider]
     deployment = Deployment(id="d", provider=provider, model="m", base_url="http://127.0.0.1:1")
     try:
-        body = parse_request(json.dumps(body).encode(), max_bytes=1_000_000).body
+        body = read(json.dumps(body).encode()).body
     except RequestError:
         return
     for part in wire.unsupported(body):
@@ -58,28 +67,19 @@ def test_whatever_is_let_in_can_be_sent(provider: str, body: dict[str, Any], str
     assert isinstance(orjson.loads(content), dict)
 
 
-def deep(levels: int) -> dict[str, Any]:
-    """A body of so many levels."""
-    return {
+@pytest.mark.parametrize("content_type", [JSON, AVRO])
+@pytest.mark.parametrize("levels", [MOST, MOST + 2, 250])
+def test_a_body_is_as_deep_as_it_can_be_written(content_type: str, levels: int) -> None:
+    """A deeper one is refused under its id."""
+    body = {
         "messages": [{"role": "user", "content": "x"}],
         "vendor": nested(levels - 1),
         "routing": {"request_id": "r"},
     }
-
-
-def test_a_body_is_as_deep_as_it_can_be_written() -> None:
-    body = parse_request(json.dumps(deep(MOST)).encode(), max_bytes=10_000).body
-    assert orjson.loads(orjson.dumps(body)) == body
-
-
-@pytest.mark.parametrize("levels", [MOST + 1, 254, 600])
-def test_a_deeper_one_is_refused_under_its_id(levels: int) -> None:
-    with pytest.raises(RequestError, match="nested deeper than 200 levels") as refused:
-        parse_request(json.dumps(deep(levels)).encode(), max_bytes=10_000)
-    assert refused.value.request_id == "r"
-
-
-def test_a_field_of_an_avro_request_is_as_deep() -> None:
-    assert decode_request(encode_request(deep(MOST)), 10_000).body["vendor"] == nested(MOST - 1)
-    with pytest.raises(RequestError, match="nested deeper than 200 levels"):
-        decode_request(encode_request(deep(MOST + 2)), 10_000)
+    value = encode_request(body) if content_type == AVRO else orjson.dumps(body)
+    if levels == MOST:
+        assert read(value, content_type).body["vendor"] == nested(MOST - 1)
+    else:
+        with pytest.raises(RequestError, match="nested deeper than 200 levels") as refused:
+            read(value, content_type)
+        assert refused.value.request_id == "r"

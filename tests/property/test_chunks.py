@@ -6,12 +6,15 @@ import random
 from collections.abc import Awaitable
 from typing import Any
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulation.virtual import VirtualLoop
 
 from agents.chunks import INTERVAL_S, Chunks, Delta
-from agents.ports import RequestRecord
+from agents.ports import RequestRecord, Sealed
+from schemas.errors import RequestError
 from schemas.ids import Source
 
 RECORD = RequestRecord(Source("r", 0, 7), 3, None, None, (), 0)
@@ -24,9 +27,13 @@ class Moments:
     def __init__(self) -> None:
         self.sent: list[tuple[float, Delta]] = []
 
-    async def chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Awaitable[object]:
+    def seal_chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Sealed:
+        """Raises TypeError where no JSON says it."""
+        return Sealed("c", 0, None, orjson.dumps(body), [])
+
+    async def chunk(self, sealed: Sealed) -> Awaitable[object]:
         loop = asyncio.get_running_loop()
-        self.sent.append((loop.time(), body))
+        self.sent.append((loop.time(), orjson.loads(sealed.value)))
         done = loop.create_future()
         done.set_result(None)
         return done
@@ -65,6 +72,7 @@ def played(broken: list[int], whole: list[int]) -> tuple[Moments, list[float]]:
         chunks = Chunks(log, RECORD, "q")
         firsts.append(await stream(chunks, 1, broken))
         firsts.append(await stream(chunks, 2, whole))
+        await chunks.settle()
         await chunks.end(None)
 
     VirtualLoop(random.Random(1)).run(play())
@@ -102,3 +110,27 @@ def test_what_a_broken_attempt_held_is_never_sent_later(broken: list[int]) -> No
     attempts = [body["routing"]["attempt"] for body in sent]
     assert attempts == sorted(attempts)
     assert all(text.startswith("1.") for text in text_of(log.of(1)).split())
+
+
+@given(gaps_ms, st.booleans())
+def test_what_cannot_be_written_is_told_before_the_end(gaps: list[int], late: bool) -> None:
+    """Also where the timer came upon it: the stream ends once, with the error."""
+    log = Moments()
+
+    async def finished(chunks: Chunks) -> None:
+        await chunks.take({"choices": [{"index": 0, "delta": {"content": 2**70}}]})
+        await asyncio.sleep(1.0 if late else 0.0)
+        await chunks.settle()
+
+    async def play() -> None:
+        chunks = Chunks(log, RECORD, "q")
+        await stream(chunks, 1, gaps)
+        with pytest.raises(TypeError):
+            await finished(chunks)
+        await chunks.end(RequestError("internal", "It failed."))
+
+    VirtualLoop(random.Random(1)).run(play())
+    *before, last = [body for _, body in log.sent]
+    assert not any(body["routing"]["last"] for body in before)
+    assert last["routing"]["last"]
+    assert last["error"]["code"] == "internal"

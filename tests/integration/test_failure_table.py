@@ -18,6 +18,16 @@ from schemas.events import AttemptFailed, AttemptStarted, CostIncurred, CostRese
 STREAM_HEAD = b"HTTP/1.1 200 X\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 BEGUN = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"Hi"}}]}\n\n'
 PART = STREAM_HEAD + b"%x\r\n%b\r\n" % (len(BEGUN), BEGUN)
+# Valid JSON all the same: a delta that is no object, a number that is none, and one that nobody could write again.
+LIST, NUMBER, DEEP = (
+    STREAM_HEAD + b"%x\r\n%b\r\n0\r\n\r\n" % (len(event), event)
+    for event in (
+        b'data: {"choices":[{"index":0,"delta":["Hi"],"finish_reason":"stop"}]}\n\n',
+        b'data: {"choices":[{"index":"a","delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n',
+        b'data: {"choices":[{"index":0,"delta":{"content":"Hi","x":%b},"finish_reason":"stop"}]}\n\n'
+        % (b"[" * 300 + b"]" * 300),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,9 @@ ROWS: dict[str, Row] = {
     "stream-stall": Row(
         says(PART), "stream_stalled", True, "unknown", stream=True, timeouts={"between_chunks_s": 0.2}
     ),
+    "stream-list": Row(says(LIST), "bad_response", True, "unknown", stream=True),
+    "stream-number": Row(says(NUMBER), "bad_response", True, "unknown", stream=True),
+    "stream-deep": Row(says(DEEP), "bad_response", True, "unknown", stream=True),
     "empty": Row(says(message(200, completion(content=""))), "empty_completion", False, "yes", alone="same"),
     "filter": Row(
         error(400, "content_filter"), "content_filtered", False, "no", other=False, code="content_filtered"

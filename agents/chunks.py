@@ -95,9 +95,10 @@ class Chunks:
             self._timer = None
 
     async def _flush(self) -> None:
-        # The finish reason waits for the end: until the events are written the answer is not final.
-        if any("content" in delta or "tool_calls" in delta for delta in map(_first_delta, self._held)):
-            async with self._order:
+        async with self._order:
+            # Looked at when it is our turn: the flush before may have taken it. The finish reason waits for the end: until
+            # the events are written the answer is not final.
+            if any("content" in delta or "tool_calls" in delta for delta in map(_first_delta, self._held)):
                 self._sent_at = asyncio.get_running_loop().time()
                 sealed = self._sealed(self._merged(keep_finish=True), last=False)
                 if sealed is not None:

@@ -3,12 +3,12 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulation.virtual import VirtualLoop
 
@@ -22,9 +22,10 @@ gaps_ms = st.lists(st.integers(0, 120), min_size=1, max_size=40)
 
 
 class Moments:
-    """A ChunkLog that keeps every record with the moment it was handed over."""
+    """A ChunkLog that keeps every record with the moment it was handed over, which takes so long, in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, takes_ms: Iterable[int] = (0,)) -> None:
+        self._takes_ms = itertools.cycle(takes_ms)
         self.sent: list[tuple[float, Delta]] = []
 
     def seal_chunk(self, record: RequestRecord, body: Delta, request_id: str) -> Sealed:
@@ -34,6 +35,7 @@ class Moments:
     async def chunk(self, sealed: Sealed) -> Awaitable[object]:
         loop = asyncio.get_running_loop()
         self.sent.append((loop.time(), orjson.loads(sealed.value)))
+        await asyncio.sleep(next(self._takes_ms) / 1000)
         done = loop.create_future()
         done.set_result(None)
         return done
@@ -63,9 +65,9 @@ async def stream(chunks: Chunks, attempt: int, gaps: list[int]) -> float:
     return first
 
 
-def played(broken: list[int], whole: list[int]) -> tuple[Moments, list[float]]:
+def played(broken: list[int], whole: list[int], takes_ms: Iterable[int] = (0,)) -> tuple[Moments, list[float]]:
     """A first attempt that breaks and a second one to its end."""
-    log, firsts = Moments(), []
+    log, firsts = Moments(takes_ms), []
 
     async def play() -> None:
         await asyncio.sleep(1.0)
@@ -110,6 +112,19 @@ def test_what_a_broken_attempt_held_is_never_sent_later(broken: list[int]) -> No
     attempts = [body["routing"]["attempt"] for body in sent]
     assert attempts == sorted(attempts)
     assert all(text.startswith("1.") for text in text_of(log.of(1)).split())
+
+
+@settings(max_examples=300)
+@given(gaps_ms, gaps_ms, st.lists(st.integers(0, 300), min_size=1, max_size=4))
+def test_where_the_broker_is_slow_no_record_is_empty_and_nothing_is_lost(
+    broken: list[int], whole: list[int], takes_ms: list[int]
+) -> None:
+    log, _ = played(broken, whole, takes_ms)
+    assert all(body["choices"] for _, body in log.sent if not body["routing"]["last"])
+    for attempt in (1, 2):
+        sequence = [body["routing"]["sequence"] for _, body in log.of(attempt)]
+        assert sequence == list(range(len(sequence)))
+    assert text_of(log.of(2)) == "".join(f"2.{number} " for number in range(len(whole)))
 
 
 @given(gaps_ms, st.booleans())

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from yaml.constructor import SafeConstructor
 
 from schemas.errors import ConfigurationError
@@ -40,6 +41,11 @@ def load_settings(file: Path | None) -> Settings:
         settings = Settings(**document)
     except ValidationError as error:
         raise ConfigurationError(*_sentences(error, file, root)) from None
+    except SettingsError as error:
+        said = str(error).partition(" from source")[0]
+        raise ConfigurationError(
+            f"environment: {said}; write it as JSON, or one key a variable as in TURNOUT_ROUTING__STRATEGY=cost"
+        ) from None
     if problems := list(inconsistencies(settings)):
         raise ConfigurationError(*(_sentence([*path], "inconsistent", said, file, root) for path, said in problems))
     return settings

@@ -227,3 +227,12 @@ def refused(capsys: pytest.CaptureFixture[str], file: Path, url: str, field: str
     assert status == 2
     assert "secret" not in err
     return err.splitlines()
+
+
+def test_a_variable_that_is_no_json_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TURNOUT_ROUTING", "{strategy")
+    status, _, err = run(capsys, "check")
+    assert status == 2
+    assert err.startswith('environment: error parsing value for field "routing"; write it as JSON, or ')

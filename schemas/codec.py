@@ -42,9 +42,14 @@ class WireSchema:
     document: dict[str, Any]
 
     @cached_property
-    def parsed(self) -> Any:
+    def plain(self) -> dict[str, Any]:
         """Without logical types: instants stay integers here, while other readers of the file see timestamps."""
-        return parse_schema(_plain(self.document))
+        return cast(dict[str, Any], _plain(self.document))
+
+    @cached_property
+    def parsed(self) -> Any:
+        """`plain` as fastavro wants it."""
+        return parse_schema(self.plain)
 
     @cached_property
     def header(self) -> bytes:
@@ -73,7 +78,8 @@ def wire_schemas() -> tuple[WireSchema, ...]:
 
 
 @cache
-def _writing() -> dict[str, WireSchema]:
+def newest_wire_schemas() -> dict[str, WireSchema]:
+    """Event -> the schema that it is written with."""
     return {schema.event: schema for schema in wire_schemas() if schema.version == NEWEST[schema.event]}
 
 
@@ -94,7 +100,7 @@ class Codec:
         if self.format == "json":
             return encode_json(event)
         name = type(event).__name__
-        schema = _writing()[name]
+        schema = newest_wire_schemas()[name]
         out = io.BytesIO()
         if self.registry_ids is None:
             out.write(schema.header)
@@ -119,6 +125,12 @@ class Codec:
             return upcast(self.record(value), NEWEST)
         except DAMAGED as error:
             raise _damaged(value, error) from None
+
+    def beginnings(self, event: str) -> tuple[bytes, ...]:
+        """What an event in its newest version may begin with; its datum follows."""
+        schema = newest_wire_schemas()[event]
+        number = (self.registry_ids or {}).get((event, schema.version))
+        return (schema.header,) if number is None else (schema.header, struct.pack(">bI", CONFLUENT, number))
 
     def peek(self, value: bytes | None) -> type | None:
         """The class that the bytes name, without decoding them; None where their beginning does not tell."""

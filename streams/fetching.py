@@ -6,6 +6,8 @@ latency, and a short one costs a millisecond of processor time each, idle or not
 """
 
 import asyncio
+import math
+from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -13,24 +15,24 @@ from aiokafka import AIOKafkaConsumer
 TAKEN_S = 1.0
 
 
-def pace(consumer: AIOKafkaConsumer, *, gather_s: float = 0.0) -> None:
+def pace(consumer: AIOKafkaConsumer, *, gather_s: Callable[[], float] | None = None) -> None:
     """Make a started consumer ask for all its partitions at once, however long it may wait for an answer.
 
-    `gather_s`: how long after an answer with records the next one is asked for, so that records come in company. The
-    first record after a silence does not wait.
+    `gather_s`: how long after an answer with records the next one is asked for, so that records come in company; asked
+    when that answer was taken. The first record after a silence does not wait.
     """
     fetcher = consumer._fetcher
     # Not for ever: what a paused partition has read must not stop the others.
     fetcher._prefetch_backoff = TAKEN_S
-    if not gather_s:
+    if gather_s is None:
         return
     ask = fetcher._proc_fetch_request
     loop = asyncio.get_running_loop()
-    free_at = 0.0
+    answered_at = -math.inf
 
     async def ask_in_time(assignment: Any, node_id: int, request: Any) -> Any:
-        nonlocal free_at
-        if (wait_s := free_at - loop.time()) > 0:
+        nonlocal answered_at
+        if (wait_s := answered_at + gather_s() - loop.time()) > 0:
             try:
                 await asyncio.sleep(wait_s)
             except asyncio.CancelledError:
@@ -38,7 +40,7 @@ def pace(consumer: AIOKafkaConsumer, *, gather_s: float = 0.0) -> None:
                 return False
         found = await ask(assignment, node_id, request)
         if found:
-            free_at = loop.time() + gather_s
+            answered_at = loop.time()
         return found
 
     fetcher._proc_fetch_request = ask_in_time

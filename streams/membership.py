@@ -31,7 +31,7 @@ class LeaseConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
 
     async def start(self) -> None:
         await super().start()
-        pace(self, gather_s=self.gather_s)
+        pace(self, gather_s=lambda: self.gather_s)
         coordinator, lease = self._coordinator, self.lease
         send = coordinator._send_req
 

@@ -2,38 +2,38 @@
 
 An intent journal makes at-least-once reading exact: the ranges of a flush are written down before its rows, and a sink that
 starts replays the last intent with the same rows and the same token, which ClickHouse then drops if they were there.
-The next batch is read and decoded while the last one is written.
+The next batch is read while the last one is written, and grows until that is done.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
-from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
+from projections.clickhouse.container import Block
 from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
-from schemas.feedback import read_feedback
 from streams.access import client_options
 from streams.assignor import AllToOne
 from streams.chores import Chore
 from streams.fetching import pace
 from streams.reader import group_less, read_to_end
+from streams.recorder import SINK_KINDS, Recorder
 from streams.settings import Settings
-from streams.topics import EVENT_KINDS, Topics
+from streams.topics import Topics
 
 log = structlog.get_logger()
 Range = tuple[int, int]
-SINK_KINDS = (*EVENT_KINDS, "state", "control", "feedback", "dead-letters")
 FLUSH_ROWS = 5_000
 MAX_ROWS = 50_000
+# aiokafka unpacks them at one go: the loop answers heartbeats and commits in between.
+TAKEN_ROWS = 5_000
 FLUSH_S = 1.0
 # An insert costs nearly the same for ten rows as for a thousand (70 to 150 ms of processor time on a slow machine, for it
 # feeds eight tables), so a sink waits 20 times as long as its last one took: flushes then use a twentieth of a core.
@@ -50,6 +50,7 @@ class Batch:
     """Records read and not yet written. `ranges`: first and last offset of each partition. `quiet`: none is a request's."""
 
     records: list[ConsumerRecord] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     ranges: dict[tuple[str, int], Range] = field(default_factory=dict)
     since: float = field(default_factory=time.monotonic)
     quiet: bool = True
@@ -61,10 +62,14 @@ class Batch:
         first = self.ranges.get(place, (records[0].offset, 0))[0]
         self.ranges[place] = (first, records[-1].offset)
 
+    @property
+    def large(self) -> bool:
+        return len(self.records) >= FLUSH_ROWS
+
     def due(self, wait_s: float) -> bool:
         """Whether it is large or old enough. `wait_s`: seconds from its first record on; more where it is quiet."""
         wait_s = QUIET_FLUSH_S if self.quiet else wait_s
-        return bool(self.records) and (len(self.records) >= FLUSH_ROWS or time.monotonic() - self.since >= wait_s)
+        return bool(self.records) and (self.large or time.monotonic() - self.since >= wait_s)
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -76,10 +81,11 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topics = topics
         self._journal = journal
         self._chores = chores
-        self._codec = codec
+        self._recorder = Recorder(topics, codec)
         self._kinds = {topics.name(kind): kind for kind in SINK_KINDS}
         self._batch = Batch()
         self._writing: asyncio.Task[None] | None = None
+        self._uncommitted: dict[TopicPartition, int] = {}
         self._wait_s = FLUSH_S
         self._ownership = 0
         self._settled = False
@@ -92,9 +98,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = AIOKafkaConsumer(
             **client_options(settings.kafka.access), group_id=f"{topics.prefix}turnout-sink",
             client_id=f"sink-{time.time_ns():020d}", enable_auto_commit=False, auto_offset_reset="earliest",
-            partition_assignment_strategy=[AllToOne], max_poll_records=MAX_ROWS, fetch_max_wait_ms=500,
+            partition_assignment_strategy=[AllToOne], max_poll_records=TAKEN_ROWS, fetch_max_wait_ms=500,
             session_timeout_ms=int(settings.worker.session_timeout_s * 1000), heartbeat_interval_ms=1_000,
-            max_poll_interval_ms=600_000, fetch_max_bytes=16 * 1024 * 1024,
+            max_poll_interval_ms=600_000, fetch_max_bytes=16 * 1024 * 1024, max_partition_fetch_bytes=4 * 1024 * 1024,
         )  # fmt: skip
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -103,6 +109,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._ownership += 1
         self._reread = {}
         await self._written()
+        await self._commit()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Start where the journal ends, after its last intent was replayed to the letter."""
@@ -167,7 +174,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _replay(self, ranges: Mapping[tuple[str, int], Range]) -> None:
         """With a consumer of its own: `run` reads from the sink's at the same time, and would take some of the records."""
-        records: list[ConsumerRecord] = []
+        batch = Batch(ranges=dict(ranges))
         async with group_less(self._cluster) as consumer:
             for (topic, partition), (first, last) in ranges.items():
                 tp = TopicPartition(topic, partition)
@@ -180,31 +187,31 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                 async for record in read_to_end(consumer, [tp], {tp: first}):
                     if record.offset > last:
                         break
-                    records.append(record)
-        rows = await asyncio.to_thread(self._rows, records)
-        await asyncio.to_thread(self._journal.write, ranges, rows)
-        self.rows_written += len(rows)
+                    batch.records.append(record)
+        batch.blocks = await asyncio.to_thread(self._recorder.blocks, batch.records)
+        await self._write(batch)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Copy until `stop` is set; then write what is read and leave the group."""
         await self._consumer.start()
-        pace(self._consumer, gather_s=GATHER_S)
+        # Who is behind has enough company.
+        pace(self._consumer, gather_s=lambda: 0.0 if self._batch.large else GATHER_S)
         try:
             self._consumer.subscribe([self._topics.name(kind) for kind in SINK_KINDS], listener=self)
             while not stop.is_set():
-                found = await self._consumer.getmany(timeout_ms=200, max_records=MAX_ROWS)
+                found = await self._consumer.getmany(timeout_ms=200, max_records=TAKEN_ROWS)
                 if self._failed is not None:
                     raise self._failed
                 if not self._settled:
                     continue
-                if found and not self._batch.records:
-                    self._batch = Batch()
-                for partition, records in found.items():
-                    self._batch.add(records, self._kinds[partition.topic])
+                if found:
+                    await self._take(found)
                 if self._batch.due(self._wait_s):
-                    await self._flush()
+                    if not self._busy or len(self._batch.records) >= MAX_ROWS:
+                        await self._flush()
                 elif not self._batch.records and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
                     await self._rest()
+                await self._commit()
                 if self._reread:
                     await self._rebuild_reread()
                 else:
@@ -212,10 +219,29 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             if self._settled:
                 await self._flush()
                 await self._rest()
+                await self._commit()
         finally:
             if self._writing is not None:
                 await asyncio.wait([self._writing])
             await self._consumer.stop()
+
+    async def _take(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
+        ownership = self._ownership
+        blocks = await asyncio.to_thread(
+            self._recorder.blocks, [each for records in found.values() for each in records]
+        )
+        if ownership != self._ownership:
+            # Revoked meanwhile: read again from where the journal ends.
+            return
+        if not self._batch.records:
+            self._batch = Batch()
+        for partition, records in found.items():
+            self._batch.add(records, self._kinds[partition.topic])
+        self._batch.blocks += blocks
+
+    @property
+    def _busy(self) -> bool:
+        return self._writing is not None and not self._writing.done()
 
     async def _flush(self) -> None:
         """Hand the batch to the writer, once it is done with the one before; raises what that one raised."""
@@ -223,12 +249,10 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         if not batch.records:
             return
         ownership = self._ownership
-        rows = await asyncio.to_thread(self._rows, batch.records)
         await self._written()
-        if ownership != self._ownership:
-            # Revoked meanwhile: read again from where the journal ends.
-            return
-        self._writing = asyncio.create_task(self._write_batch(batch, rows))
+        # Else revoked meanwhile.
+        if ownership == self._ownership:
+            self._writing = asyncio.create_task(self._write_batch(batch))
 
     async def _written(self) -> None:
         """Nothing is being written any more."""
@@ -257,43 +281,30 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             else:
                 log.info("chore done", chore=chore.name, result=done)
 
-    async def _write_batch(self, batch: Batch, rows: list[Row]) -> None:
+    async def _write_batch(self, batch: Batch) -> None:
         began = time.monotonic()
-        await asyncio.to_thread(self._journal.write, batch.ranges, rows)
-        self.rows_written += len(rows)
+        await self._write(batch)
         self._wait_s = min(max(FLUSH_S, (time.monotonic() - began) / FLUSH_SHARE), QUIET_FLUSH_S)
-        # For lag to be seen; where to go on stands in the journal.
-        offsets = {TopicPartition(*place): last + 1 for place, (_, last) in batch.ranges.items()}
-        assignment = self._consumer.assignment()
+        self._uncommitted |= {TopicPartition(*place): last + 1 for place, (_, last) in batch.ranges.items()}
+
+    async def _write(self, batch: Batch) -> None:
         try:
-            await self._consumer.commit({tp: offset for tp, offset in offsets.items() if tp in assignment})
+            await asyncio.to_thread(self._journal.write, batch.ranges, batch.blocks)
+        except DatabaseError as error:
+            # One may begin like an event and be none: decoded here it is a row of `ingest_errors`, and the others are whole.
+            log.warning("batch decoded record by record", records=len(batch.records), error=type(error).__name__)
+            rows = await asyncio.to_thread(self._recorder.rows, batch.records)
+            await asyncio.to_thread(self._journal.write, batch.ranges, rows)
+        self.rows_written += len(batch.records)
+
+    async def _commit(self) -> None:
+        """For lag to be seen; where to go on stands in the journal."""
+        offsets, self._uncommitted = self._uncommitted, {}
+        assignment = self._consumer.assignment()
+        if not (owned := {tp: offset for tp, offset in offsets.items() if tp in assignment}):
+            return
+        try:
+            await self._consumer.commit(owned)
         except KafkaError as error:
             # The group moved on, as after a broker that stood still: the next assignment begins where the journal ends.
             log.warning("commit refused", error=type(error).__name__)
-
-    def _rows(self, records: list[ConsumerRecord]) -> list[Row]:
-        return [self._row(record) for record in records]
-
-    def _row(self, record: ConsumerRecord) -> Row:
-        """What cannot be read becomes a row of `ingest_errors`, and the sink goes on."""
-        kind, place = (
-            self._kinds[record.topic],
-            (record.topic, record.partition, record.offset, record.timestamp * 1000),
-        )
-        try:
-            return row_of(kind, *place, self._recorded(kind, record))
-        except Exception as error:
-            # Anything may stand in a topic: named by class, for the text of an error may quote bytes.
-            log.warning("record unreadable", topic=record.topic, partition=record.partition, offset=record.offset)
-            value = record.value or b""
-            return row_of(kind, *place, IngestError(type(error).__name__, len(value), sha256(value).hexdigest()))
-
-    def _recorded(self, kind: str, record: ConsumerRecord) -> Recorded:
-        if record.value is None and kind == "state":
-            return Tombstone.parse(record.key.decode())
-        if kind == "dead-letters":
-            return DeadLetter.parse(record.value, record.timestamp * 1000)
-        if kind == "feedback":
-            position = f"{record.topic}-{record.partition}-{record.offset}"
-            return read_feedback(record.value, self._codec, position, record.timestamp * 1000)
-        return self._codec.newest(record.value or b"")

@@ -7,7 +7,9 @@ from typing import Any
 
 from routing_worlds import NO_INPUTS
 
-from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Row, Tombstone, row_of
+from projections.clickhouse.container import Block, Passing, block_of
+from projections.clickhouse.rows import DeadLetter, IngestError, Recorded, Tombstone, row_of
+from schemas.codec import Codec
 from schemas.events import (
     AttemptFailed,
     AttemptStarted,
@@ -17,6 +19,7 @@ from schemas.events import (
     CircuitOpened,
     ConfigurationApplied,
     CostIncurred,
+    Event,
     RequestAccepted,
     RequestCompleted,
     RouteDecided,
@@ -31,6 +34,8 @@ from schemas.state import CircuitState, Reservation, SpendState
 
 NOW = time.time_ns() // 1_000
 FIRST, TWICE, WAITING = (Source("llm.requests", 0, offset) for offset in (1, 2, 3))
+CODEC = Codec()
+PASSING = Passing(CODEC)
 USD = Decimal("0.000000001")
 CONFIGURATION = Configuration.model_validate({
     "catalog": {
@@ -46,17 +51,24 @@ CONFIGURATION = Configuration.model_validate({
 })  # fmt: skip
 
 
+def block(kind: str, topic: str, partition: int, offset: int, logged_at: int, recorded: Recorded) -> Block:
+    """A record as the sink hands it to the engine: as it was written, where the engine can decode it."""
+    place = kind, topic, partition, offset, logged_at
+    passed = PASSING.block(*place, CODEC.encode(recorded)) if isinstance(recorded, Event) else None
+    return passed or block_of(row_of(*place, recorded))
+
+
 @dataclass
 class Log:
     """Gives every record the next offset of its topic, and a time."""
 
-    rows: list[Row] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
 
     def add(self, kind: str, event: Recorded) -> None:
         offset = self.ends.get(kind, 0)
         self.ends[kind] = offset + 1
-        self.rows.append(row_of(kind, f"llm.{kind}", 0, offset, NOW + len(self.rows), event))
+        self.blocks.append(block(kind, f"llm.{kind}", 0, offset, NOW + len(self.blocks), event))
 
     @property
     def ranges(self) -> dict[tuple[str, int], tuple[int, int]]:

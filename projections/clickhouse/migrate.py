@@ -4,6 +4,7 @@ from importlib import resources
 
 from clickhouse_connect.driver.client import Client
 
+from projections.clickhouse.arrivals import arrivals
 from projections.clickhouse.cluster import clustered
 from schemas.errors import OperationError
 
@@ -33,6 +34,7 @@ def rendered(cluster: str = "") -> str:
         parts.append(f"-- {name}")
         parts += [f"{clustered(statement, cluster)};" for statement in statements(sql)]
         parts.append(f"INSERT INTO turnout.migrations (name) VALUES ('{name}');")
+    parts += [f"{clustered(statement, cluster)};" for statement in arrivals()[1]]
     return "\n\n".join(parts)
 
 
@@ -58,4 +60,7 @@ def migrate(client: Client, cluster: str = "") -> list[str]:
             client.command(clustered(statement, cluster))
         client.insert("turnout.migrations", [[name]], column_names=["name"])
         applied.append(name)
+    # Not a migration: it follows the schemas of the events.
+    for statement in arrivals()[1]:
+        client.command(clustered(statement, cluster))
     return applied

@@ -174,15 +174,19 @@ def _fill_trouble(row: list[Any], trouble: DeadLetter | IngestError, logged_at: 
     row[_PAYLOAD] = orjson.dumps(trouble).decode()
 
 
+def filled(name: str) -> dict[str, str]:
+    """Column -> the field of the event that it is filled from. `source` is left to the caller."""
+    known = {field.name for field in fields(EVENT_TYPES[name])}
+    # The clock's own bookkeeping has a topic and a partition too: those name what it is about, not where it stands.
+    same = {column: column for column in COLUMNS if column in known and column not in PLACED}
+    return same | RENAMED.get(name, {})
+
+
 @cache
 def _plan(name: str) -> tuple[tuple[int, ...], Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
-    """Where the fields of an event go, and one call that reads them all. `source` is left to the caller."""
-    shape = EVENT_TYPES[name]
-    known = {field.name for field in fields(shape)}
-    wanted = {column: column for column in COLUMNS if column in known and column not in PLACED} | RENAMED.get(name, {})
-    # The clock's own bookkeeping has a topic and a partition too: those name what it is about, not where it stands.
-    indices = tuple(INDEX[column] for column in wanted)
-    return indices, itemgetter(*wanted.values())
+    """Where the fields of an event go, and one call that reads them all."""
+    wanted = filled(name)
+    return tuple(INDEX[column] for column in wanted), itemgetter(*wanted.values())
 
 
 def _bytes_text(value: Any) -> str:

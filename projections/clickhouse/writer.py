@@ -1,19 +1,21 @@
 """Writes batches exactly once from an at-least-once reader: intent, rows under one token, done."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from projections.clickhouse.rows import COLUMNS, Row
+from projections.clickhouse.arrivals import SETTINGS, arrivals
+from projections.clickhouse.container import Block, container
 
 Ranges = Mapping[tuple[str, int], tuple[int, int]]
 """(topic, partition) -> (first, last) offset of a batch, both inclusive."""
 
 ONCE = {"async_insert": 0, "insert_deduplicate": 1, "deduplicate_blocks_in_dependent_materialized_views": 1}
+BACKLOG = 20_000
+"""Records of one batch from which on its views are filled side by side; a smaller one leaves a core to the routers."""
 ROLLUPS = {"tenant_hour": "hour", "provider_minute": "minute"}
 """Additive table -> the column that says when."""
 ENTRY = """
@@ -42,35 +44,25 @@ class Writer:
     def __init__(self, client: Client, sink_id: str) -> None:
         self._client = client
         self._sink = sink_id
-        # Asked for once: without types the driver describes the table before every insert.
-        described = self._rows("SELECT name, type FROM system.columns WHERE database = 'turnout' AND table = 'log'")
-        types = {str(name): str(kind) for name, kind in described}
-        # Words as they are: the driver's dictionaries of them took more time than all else it does, and the engine's take little.
-        self._types = [re.sub(r"^LowCardinality\((\w+)\)$", r"\1", types[name]) for name in COLUMNS]
         self.epoch, self.alert = self._check()
         self._last, self._positions = self._read()
 
-    def write(self, ranges: Ranges, rows: Sequence[Row]) -> None:
-        """Write a batch. The same ranges again, with the same rows, change nothing."""
+    def write(self, ranges: Ranges, blocks: Sequence[Block]) -> None:
+        """Write a batch. The same ranges again, with the same records, change nothing."""
         last = self._last
         again = last is not None and last.epoch == self.epoch and last.ranges == dict(ranges)
         number = (last.number + (not again)) if last else 1
         self._last = Intent(number, self.epoch, dict(ranges), done=False)
         self._positions |= {place: end + 1 for place, (_, end) in ranges.items()}
         self._journal(self._last)
-        if rows:
-            context = self._client.create_insert_context(
-                "turnout.log", column_names=list(COLUMNS), column_type_names=self._types, column_oriented=True,
-                settings={**ONCE, "insert_deduplication_token": token_of(self._sink, self.epoch, ranges)},
-            )  # fmt: skip
-            # One block, for a batch is known again by its token and its blocks: the driver would guess their number from a
-            # sample of the rows, which may come in another order then.
-            context.req_block_size = len(rows)
-            columns = list(zip(*rows, strict=True))
-            self._client.insert(data=columns, context=context)
-            # The driver's context refers to itself and to them: they would stay until the garbage collector looks at what is old,
-            # which is after gigabytes.
-            columns.clear()
+        if blocks:
+            settings = ONCE | SETTINGS | {
+                # Larger than any batch: one that is split is known again only if it is split at the same places.
+                "min_insert_block_size_rows": 10**9, "min_insert_block_size_bytes": 0,
+                "parallel_view_processing": int(len(blocks) >= BACKLOG),
+                "insert_deduplication_token": token_of(self._sink, self.epoch, ranges),
+            }  # fmt: skip
+            self._client.raw_insert(arrivals()[0], insert_block=container(blocks), fmt="Avro", settings=settings)
 
     def finish(self) -> None:
         """Say that the last batch was written, so that the next sink need not read it again."""

@@ -26,7 +26,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     assert migrate(client)
     assert migrate(client) == []
     writer = Writer(client, "s")
-    writer.write(STORY.ranges, STORY.rows)
+    writer.write(STORY.ranges, STORY.blocks)
     writer.finish()
     yield client
     client.close()
@@ -141,7 +141,7 @@ def test_what_could_not_be_read(client: Client) -> None:
         ("not JSON", "llm.requests-0-4", 3)
     ]
     assert ask(client, "SELECT topic, reason, length FROM turnout.ingest_errors") == [("llm.costs", "no schema", 12)]
-    assert ask(client, "SELECT count() FROM turnout.events") == [(len(STORY.rows) - 7,)]
+    assert ask(client, "SELECT count() FROM turnout.events") == [(len(STORY.blocks) - 7,)]
 
 
 def test_every_named_query_runs(client: Client) -> None:
@@ -171,7 +171,7 @@ def test_a_replayed_intent_changes_nothing(client: Client) -> None:
     assert intent is not None
     assert (intent.done, intent.ranges, restarted.alert) == (True, STORY.ranges, "")
     assert restarted.positions() == {(f"llm.{kind}", 0): end for kind, end in STORY.ends.items()}
-    restarted.write(intent.ranges, STORY.rows)
+    restarted.write(intent.ranges, STORY.blocks)
     assert fingerprint(client) == before
     assert ask(client, "SELECT count() FROM turnout.drift") == [(0,)]
 
@@ -216,7 +216,7 @@ def test_drift_shows_a_rollup_that_counted_twice_and_repair_mends_it(client: Cli
         writer.repair()
         assert ask(client, "SELECT count() FROM turnout.drift") == [(0,)]
     assert fingerprint(client) == before
-    writer.write(STORY.ranges, STORY.rows)
+    writer.write(STORY.ranges, STORY.blocks)
     assert fingerprint(client) == before
 
 
@@ -227,7 +227,7 @@ def test_a_duplicate_that_ran_after_all_has_its_own_answer(client: Client) -> No
     for event, outcome in ((waited, ("deduplicated", 4)), (completed(late, 7, "d1", 1), ("ok", 7))):
         offset = log.ends["decisions"]
         log.add("decisions", event)
-        writer.write({("llm.decisions", 0): (offset, offset)}, log.rows[-1:])
+        writer.write({("llm.decisions", 0): (offset, offset)}, log.blocks[-1:])
         assert ask(client, asked, source=str(late)) == [outcome]
 
 

@@ -12,6 +12,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from sql_story import CONFIGURATION, charged, command, of
 
+from projections.clickhouse.container import block_of
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.rows import Row, row_of
 from projections.clickhouse.writer import Writer
@@ -83,7 +84,7 @@ def test_budgets_costs_and_fold_agree_across_midnight(client: Client, seed: int)
         states[event.tenant], _ = FOLD.step(
             states[event.tenant], LogRecord("llm.costs", seed, offset, at, event), InForce()
         )
-    Writer(client, f"s{seed}").write({("llm.costs", seed): (0, len(log) - 1)}, rows)
+    Writer(client, f"s{seed}").write({("llm.costs", seed): (0, len(log) - 1)}, [block_of(row) for row in rows])
 
     budgets = dict(client.query("SELECT scope, spent_usd FROM turnout.budgets WHERE period = 'day'").result_rows)
     costs = dict(

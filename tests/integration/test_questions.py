@@ -59,7 +59,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         with contextlib.closing(site.engine.client()) as client:
             migrate(client)
             told = rich_story()
-            Writer(client, "s").write(told.ranges, told.rows)
+            Writer(client, "s").write(told.ranges, told.blocks)
         file = folder / "turnout.yaml"
         file.write_text(f"sql: {{port: {site.door.port}}}\n")
         yield file

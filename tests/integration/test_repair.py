@@ -51,7 +51,7 @@ def test_the_command_rebuilds_what_drift_names(capfd: pytest.CaptureFixture[str]
     assert repair(capfd, folder)[0] == 1
     assert not folder.exists()
     with writing(folder) as (engine, writer):
-        writer.write(STORY.ranges, STORY.rows)
+        writer.write(STORY.ranges, STORY.blocks)
         before = engine.execute(COUNTED)
         engine.execute(TWICE.format("tenant_hour"))
         status, said = repair(capfd, folder)
@@ -60,7 +60,7 @@ def test_the_command_rebuilds_what_drift_names(capfd: pytest.CaptureFixture[str]
     assert status == 1 and "The last batch of the sink is unfinished: start `turnout sink`" in said
     with writing(folder) as (engine, writer):
         assert engine.execute(DRIFT) == b"tenant_hour\n"
-        writer.write(STORY.ranges, STORY.rows)
+        writer.write(STORY.ranges, STORY.blocks)
         writer.finish()
     assert repair(capfd, folder) == (0, "rebuilt: tenant_hour")
     assert repair(capfd, folder) == (0, "nothing to repair: drift is empty")
@@ -72,7 +72,7 @@ def test_the_command_rebuilds_what_drift_names(capfd: pytest.CaptureFixture[str]
 def test_a_batch_written_again_after_a_repair_counts_once(tmp_path: Path) -> None:
     """Parts that a repair emptied stay, for their tokens go with them; a table beside them shows that removal had its turn."""
     with writing(tmp_path / "sql") as (engine, writer):
-        writer.write(STORY.ranges, STORY.rows)
+        writer.write(STORY.ranges, STORY.blocks)
         before = engine.execute(COUNTED)
         engine.execute("CREATE TABLE turnout.witness AS turnout.tenant_hour")
         engine.execute("ALTER TABLE turnout.witness MODIFY SETTING remove_empty_parts = 1")
@@ -86,7 +86,7 @@ def test_a_batch_written_again_after_a_repair_counts_once(tmp_path: Path) -> Non
             time.sleep(0.5)
             removed = engine.execute("SELECT count() FROM system.parts WHERE table = 'witness' AND active")
         assert removed == b"0\n"
-        writer.write(STORY.ranges, STORY.rows)
+        writer.write(STORY.ranges, STORY.blocks)
         assert engine.execute(COUNTED) == before
         assert engine.execute(DRIFT) == b""
 

@@ -13,6 +13,7 @@ from loop import catalog, settings_for, write_settings
 from infra.cli.main import run_command
 from infra.ports import free_port
 from infra.sql import Engine, start_door
+from projections.clickhouse.container import block_of
 from projections.clickhouse.forecasts import Forecaster
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.rows import row_of
@@ -50,7 +51,7 @@ async def test_the_command_forecasts_what_sql_holds(tmp_path: Path, capsys: pyte
         client = engine.client()
         migrate(client)
         writer = Writer(client, "s")
-        writer.write({("llm.costs", 0): (0, count - 1), ("llm.control", 0): (0, 0)}, rows)
+        writer.write({("llm.costs", 0): (0, count - 1), ("llm.control", 0): (0, 0)}, [block_of(row) for row in rows])
         writer.finish()
         # Every five minutes the sink does this; the budget's own forecast stands beside what it has spent.
         six = int((day + timedelta(hours=6)).timestamp()) * 1_000_000

@@ -9,6 +9,7 @@ import pytest
 
 from infra.bench.sink_log import requests_log
 from infra.sql.engine import Engine
+from projections.clickhouse.container import block_of
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.retention import RAW, Retention, kept_since
 from projections.clickhouse.rows import Row, row_of
@@ -45,7 +46,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     with Engine(tmp_path / "sql") as engine, contextlib.closing(engine.client()) as client:
         migrate(client)
         written = rows()
-        Writer(client, "s").write({("llm.log", 0): (0, len(written) - 1)}, written)
+        Writer(client, "s").write({("llm.log", 0): (0, len(written) - 1)}, [block_of(row) for row in written])
         yield engine
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from infra.cli.main import run_command
+from projections.clickhouse.arrivals import arrivals
 from projections.clickhouse.cluster import clustered
-from projections.clickhouse.migrate import migrations, statements
+from projections.clickhouse.migrate import migrations, rendered, statements
 from schemas.errors import ConfigurationError
 from streams.loading import load_settings
 
@@ -34,6 +35,13 @@ def test_every_definition_names_the_cluster_once_and_its_table_is_replicated(sta
     assert "non_replicated" not in found
     back = found.replace(" ON CLUSTER 'main'", "").replace("ENGINE = Replicated", "ENGINE = ")
     assert back == statement.replace("non_replicated_", "replicated_")
+
+
+def test_where_containers_arrive_is_on_every_server_too() -> None:
+    _, definitions = arrivals()
+    assert [clustered(each, "main").count("ON CLUSTER 'main'") for each in definitions] == [1, 1]
+    assert all(clustered(each, "main").replace(" ON CLUSTER 'main'", "") == each for each in definitions)
+    assert all(clustered(each, "main") in rendered("main") for each in definitions)
 
 
 def test_an_engine_keeps_its_arguments() -> None:

@@ -16,7 +16,7 @@ async def test_a_paced_fetch_waits_after_records_and_ends_quietly_when_cancelled
 
     fetcher = SimpleNamespace(_prefetch_backoff=0.1, _proc_fetch_request=ask)
     consumer: Any = SimpleNamespace(_fetcher=fetcher)
-    pace(consumer, gather_s=3600.0)
+    pace(consumer, gather_s=lambda: 3600.0)
     assert fetcher._prefetch_backoff == TAKEN_S
     assert await fetcher._proc_fetch_request(None, 1, "first")
     second = asyncio.ensure_future(fetcher._proc_fetch_request(None, 1, "second"))

@@ -1,23 +1,17 @@
 """Records as rows of the log table."""
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import pytest
-from aiokafka import ConsumerRecord
 from routing_worlds import NO_INPUTS
 
 from projections.clickhouse.rows import COLUMNS, DeadLetter, IngestError, Recorded, Tombstone, row_of
-from projections.clickhouse.writer import Writer
-from schemas.codec import Codec
 from schemas.events import AttemptFailed, ClockTicked, RequestDeduplicated, RouteDecided
 from schemas.events.requests import Exclusion, PlanStep
 from schemas.ids import Source
 from schemas.snapshots import Snapshot
-from streams.settings import Settings
-from streams.sink import Sink
-from streams.topics import topics_of
 
 REQUEST: dict[str, Any] = {
     "event_id": "e1", "occurred_at": 5, "worker": "w", "source": Source("llm.requests", 3, 7), "run": 2,
@@ -87,21 +81,3 @@ def test_what_could_not_be_read_is_a_row_too() -> None:
     row = named(IngestError("no schema", 12, "cd"))
     assert row["event"] == "IngestError"
     assert orjson.loads(str(row["payload"]))["length"] == 12
-
-
-async def test_feedback_by_hand_is_an_event_and_junk_beside_it_a_row_of_what_could_not_be_read() -> None:
-    given = {"request_id": "r-1", "score": 0.75, "deployment": "d", "task": "code", "given_by": "anna"}
-    values = (orjson.dumps(given), b"junk", None)
-    settings = Settings()
-    # Neither started nor flushed: the rows are made before anything is written.
-    sink = Sink(settings, topics_of(settings), cast(Writer, None), Codec())
-    records = [
-        ConsumerRecord("llm.feedback", 1, offset, 1_790_000_000_000, 1, b"r-1", value, None, 3, len(value or b""), [])
-        for offset, value in enumerate(values)
-    ]
-    row, *others = (dict(zip(COLUMNS, row, strict=True)) for row in sink._rows(records))
-    assert (row["event"], row["request_id"], row["tenant"]) == ("FeedbackGiven", "r-1", "default")
-    assert (row["deployment"], row["task"], row["offset"]) == ("d", "code", 0)
-    assert row["logged_at"] == row["occurred_at"] == 1_790_000_000_000_000
-    assert orjson.loads(row["payload"])["score"] == 0.75
-    assert [other["event"] for other in others] == ["IngestError", "IngestError"]

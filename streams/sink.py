@@ -8,19 +8,18 @@ The next batch is read while the last one is written, and grows until that is do
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
-from projections.clickhouse.container import Block
 from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
 from streams.access import client_options
 from streams.assignor import AllToOne
+from streams.batch import QUIET_FLUSH_S, Batch, Range
 from streams.chores import Chore
 from streams.fetching import pace
 from streams.reader import group_less, read_to_end
@@ -29,47 +28,14 @@ from streams.settings import Settings
 from streams.topics import Topics
 
 log = structlog.get_logger()
-Range = tuple[int, int]
-FLUSH_ROWS = 5_000
-MAX_ROWS = 50_000
 # aiokafka unpacks them at one go: the loop answers heartbeats and commits in between.
 TAKEN_ROWS = 5_000
 FLUSH_S = 1.0
 # An insert costs nearly the same for ten rows as for a thousand (70 to 150 ms of processor time on a slow machine, for it
 # feeds eight tables), so a sink waits 20 times as long as its last one took: flushes then use a twentieth of a core.
 FLUSH_SHARE = 0.05
-# Ticks and loads alone may wait, and nothing waits longer.
-QUIET_FLUSH_S = 5.0
 # Rows are written once a second or less: to fetch each one as it comes would cost more than to write it.
 GATHER_S = 0.25
-QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
-
-
-@dataclass
-class Batch:
-    """Records read and not yet written. `ranges`: first and last offset of each partition. `quiet`: none is a request's."""
-
-    records: list[ConsumerRecord] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
-    ranges: dict[tuple[str, int], Range] = field(default_factory=dict)
-    since: float = field(default_factory=time.monotonic)
-    quiet: bool = True
-
-    def add(self, records: list[ConsumerRecord], kind: str) -> None:
-        self.quiet = self.quiet and kind in QUIET_KINDS
-        self.records.extend(records)
-        place = records[0].topic, records[0].partition
-        first = self.ranges.get(place, (records[0].offset, 0))[0]
-        self.ranges[place] = (first, records[-1].offset)
-
-    @property
-    def large(self) -> bool:
-        return len(self.records) >= FLUSH_ROWS
-
-    def due(self, wait_s: float) -> bool:
-        """Whether it is large or old enough. `wait_s`: seconds from its first record on; more where it is quiet."""
-        wait_s = QUIET_FLUSH_S if self.quiet else wait_s
-        return bool(self.records) and (self.large or time.monotonic() - self.since >= wait_s)
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -206,9 +172,10 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     continue
                 if found:
                     await self._take(found)
-                if self._batch.due(self._wait_s):
-                    if not self._busy or len(self._batch.records) >= MAX_ROWS:
-                        await self._flush()
+                # Who is behind fills a batch before it is written, and while the last one is.
+                behind = sum(map(len, found.values())) >= TAKEN_ROWS
+                if self._batch.full or (self._batch.due(self._wait_s) and not behind and not self._busy):
+                    await self._flush()
                 elif not self._batch.records and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
                     await self._rest()
                 await self._commit()
@@ -235,9 +202,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         if not self._batch.records:
             self._batch = Batch()
-        for partition, records in found.items():
-            self._batch.add(records, self._kinds[partition.topic])
-        self._batch.blocks += blocks
+        self._batch.add(found, blocks, self._kinds)
 
     @property
     def _busy(self) -> bool:

@@ -52,7 +52,7 @@ class Batch:
         """Nothing is gained, and memory spent, by what would still come."""
         return len(self.records) >= FULL_ROWS or self.size >= FULL_BYTES
 
-    def due(self, wait_s: float) -> bool:
-        """Whether it is large or old enough. `wait_s`: seconds from its first record on; more where it is quiet."""
+    def due(self, wait_s: float, now: float) -> bool:
+        """Whether it is large or old enough at `now`. `wait_s`: seconds from its first record on; more where it is quiet."""
         wait_s = QUIET_FLUSH_S if self.quiet else wait_s
-        return bool(self.records) and (self.large or time.monotonic() - self.since >= wait_s)
+        return bool(self.records) and (self.large or now - self.since >= wait_s)

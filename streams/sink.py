@@ -166,15 +166,18 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.subscribe([self._topics.name(kind) for kind in SINK_KINDS], listener=self)
             while not stop.is_set():
                 found = await self._consumer.getmany(timeout_ms=200, max_records=TAKEN_ROWS)
+                if found and self._settled:
+                    await self._take(found)
                 if self._failed is not None:
                     raise self._failed
+                # Also where they were revoked while they were taken: what the batch holds is another's to write.
                 if not self._settled:
                     continue
-                if found:
-                    await self._take(found)
                 # Who is behind fills a batch before it is written, and while the last one is.
                 behind = sum(map(len, found.values())) >= TAKEN_ROWS
-                if self._batch.full or (self._batch.due(self._wait_s) and not behind and not self._busy):
+                if self._batch.full or (
+                    self._batch.due(self._wait_s, time.monotonic()) and not behind and not self._busy
+                ):
                     await self._flush()
                 elif not self._batch.records and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
                     await self._rest()

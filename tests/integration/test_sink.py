@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from infra.bench.fold_logs import attempts
 from infra.kafka import EmbeddedKafka
 from infra.sql.engine import Engine
+from projections.clickhouse.container import Block
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.writer import Writer
 from schemas.codec import Codec
+from streams.recorder import Recorder
 from streams.settings import Settings
 from streams.sink import Sink
 from streams.topics import create_topics, topics_of
@@ -80,3 +83,50 @@ async def test_every_record_is_one_row_after_a_break_and_a_restart(
         assert engine.execute("SELECT count() FROM turnout.drift") == b"0\n"
         last = Writer(client, "s").last_intent()
         assert last is not None and last.done
+
+
+class Slow(Recorder):
+    """Takes a while, so that a rebalance finds records that were taken and are in no batch yet."""
+
+    def blocks(self, records: list[ConsumerRecord]) -> list[Block]:
+        time.sleep(0.3)
+        return super().blocks(records)
+
+
+async def test_what_was_taken_when_the_group_changed_hands_is_written_once(
+    kafka: EmbeddedKafka, prefix: str, tmp_path: Path
+) -> None:
+    settings = Settings.model_validate({
+        "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": prefix, "partitions": 3},
+    })  # fmt: skip
+    topics = topics_of(settings)
+    await create_topics(topics, settings)
+    with Engine(tmp_path) as engine, contextlib.ExitStack() as clients:
+        first, *_ = kept = [clients.enter_context(contextlib.closing(engine.client())) for _ in range(4)]
+        migrate(first)
+        stops, running = [], []
+        for number, client in enumerate(kept):
+            # Each that joins takes the partitions away from the eldest, which gets them back; then the eldest leaves.
+            sink, stop = Sink(settings, topics, Writer(client, "s"), Codec()), asyncio.Event()
+            sink._recorder = Slow(topics, Codec())
+            stops.append(stop)
+            running.append(asyncio.create_task(sink.run(stop)))
+            await publish(settings, number * 1_500, 1_500)
+            await asyncio.sleep(1.0)
+        for stop, task in zip(stops[:-1], running[:-1], strict=True):
+            stop.set()
+            await task
+
+        def counts() -> list[int]:
+            found = engine.execute(
+                "SELECT count(), uniqExact(partition, offset) FROM turnout.log WHERE topic LIKE '%attempts'"
+            )
+            return [int(each) for each in found.split()]
+
+        async with asyncio.timeout(90):
+            while (await asyncio.to_thread(counts))[1] < EVENTS:
+                await asyncio.sleep(0.2)
+        stops[-1].set()
+        await running[-1]
+        assert counts() == [EVENTS, EVENTS]
+        assert engine.execute("SELECT count() FROM turnout.drift") == b"0\n"

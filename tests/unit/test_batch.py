@@ -1,0 +1,43 @@
+"""When a batch is written: by its size, its age and by what waits for it."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from streams.batch import FULL_BYTES, FULL_ROWS, LARGE_BYTES, LARGE_ROWS, QUIET_FLUSH_S, Batch
+
+KINDS = {"llm.decisions": "decisions", "llm.state": "state"}
+
+
+def found(topic: str, *offsets: int, partition: int = 0) -> dict[TopicPartition, list[Any]]:
+    return {TopicPartition(topic, partition): [SimpleNamespace(offset=offset) for offset in offsets]}
+
+
+def holding(rows: int, size: int = 0, topic: str = "llm.decisions", since: float = 0.0) -> Batch:
+    batch = Batch(since=since)
+    batch.add(found(topic, *range(rows)), [bytes(size)] + [b""] * (rows - 1), KINDS)
+    return batch
+
+
+def test_it_says_which_offsets_it_spans() -> None:
+    batch = Batch()
+    batch.add(found("llm.decisions", 4, 5) | found("llm.decisions", 9, partition=1), [b"", b"", b""], KINDS)
+    batch.add(found("llm.decisions", 6, 8), [b"", b""], KINDS)
+    assert batch.ranges == {("llm.decisions", 0): (4, 8), ("llm.decisions", 1): (9, 9)}
+    assert len(batch.records) == len(batch.blocks) == 5
+
+
+def test_rows_or_bytes_make_it_large_and_full() -> None:
+    assert not holding(LARGE_ROWS - 1).large and holding(LARGE_ROWS).large and holding(1, LARGE_BYTES).large
+    assert not holding(FULL_ROWS - 1).full and holding(FULL_ROWS).full and holding(1, FULL_BYTES).full
+
+
+def test_a_small_one_is_written_once_it_is_old_and_a_quiet_one_later() -> None:
+    assert not Batch(since=0.0).due(1.0, 100.0)
+    assert holding(1, since=99.0).due(1.0, 100.0) and not holding(1, since=99.5).due(1.0, 100.0)
+    quiet = holding(1, topic="llm.state", since=99.0)
+    assert quiet.quiet and not quiet.due(1.0, 100.0)
+    assert holding(1, topic="llm.state", since=100.0 - QUIET_FLUSH_S).due(1.0, 100.0)
+    quiet.add(found("llm.decisions", 0), [b""], KINDS)
+    assert quiet.due(1.0, 100.0)

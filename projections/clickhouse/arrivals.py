@@ -13,7 +13,6 @@ TYPES = {
     "string": "String", "bytes": "String", "int": "Int32", "long": "Int64", "double": "Float64", "boolean": "Bool",
 }  # fmt: skip
 INSTANTS = ("logged_at", "occurred_at", "accepted_at")
-SOURCE = ("topic", "partition", "offset")
 # What a row says where its event does not.
 OTHERWISE = {"accepted_at": "a.logged_at", "kind": "a.topic_kind"}
 SETTINGS = {

@@ -31,11 +31,11 @@ PLACE = {
     "topic": "string", "partition": "long", "topic_kind": "string", "offset": "double", "logged_at": "double",
     "branch": "int",
 }  # fmt: skip
+_ROW_NAMES = tuple(name for name in COLUMNS if name not in PLACED)
 ROW = {
     "type": "record", "name": "Row", "namespace": "turnout",
-    "fields": [{"name": name, "type": SCALARS[type(blank)]} for name, blank in COLUMNS.items() if name not in PLACED],
+    "fields": [{"name": name, "type": SCALARS[type(COLUMNS[name])]} for name in _ROW_NAMES],
 }  # fmt: skip
-_ROW_NAMES = tuple(name for name in COLUMNS if name not in PLACED)
 _SPOT = Struct("<dd")
 _SYNC = b"turnout's batch."
 _ABSENT, _PRESENT = b"\x00", b"\x02"

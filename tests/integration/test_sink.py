@@ -17,9 +17,18 @@ from schemas.codec import Codec
 from streams.recorder import Recorder
 from streams.settings import Settings
 from streams.sink import Sink
-from streams.topics import create_topics, topics_of
+from streams.topics import Topics, create_topics, topics_of
 
 EVENTS = 6_000
+
+
+async def prepared(kafka: EmbeddedKafka, prefix: str) -> tuple[Settings, Topics]:
+    settings = Settings.model_validate({
+        "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": prefix, "partitions": 3},
+    })  # fmt: skip
+    topics = topics_of(settings)
+    await create_topics(topics, settings)
+    return settings, topics
 
 
 async def publish(settings: Settings, first: int, count: int, *junk: bytes) -> None:
@@ -37,11 +46,7 @@ async def publish(settings: Settings, first: int, count: int, *junk: bytes) -> N
 async def test_every_record_is_one_row_after_a_break_and_a_restart(
     kafka: EmbeddedKafka, prefix: str, tmp_path: Path
 ) -> None:
-    settings = Settings.model_validate({
-        "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": prefix, "partitions": 3},
-    })  # fmt: skip
-    topics = topics_of(settings)
-    await create_topics(topics, settings)
+    settings, topics = await prepared(kafka, prefix)
     with Engine(tmp_path) as engine, contextlib.closing(engine.client()) as client:
         migrate(client)
 
@@ -96,11 +101,7 @@ class Slow(Recorder):
 async def test_what_was_taken_when_the_group_changed_hands_is_written_once(
     kafka: EmbeddedKafka, prefix: str, tmp_path: Path
 ) -> None:
-    settings = Settings.model_validate({
-        "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "topic_prefix": prefix, "partitions": 3},
-    })  # fmt: skip
-    topics = topics_of(settings)
-    await create_topics(topics, settings)
+    settings, topics = await prepared(kafka, prefix)
     with Engine(tmp_path) as engine, contextlib.ExitStack() as clients:
         first, *_ = kept = [clients.enter_context(contextlib.closing(engine.client())) for _ in range(4)]
         migrate(first)

@@ -32,7 +32,7 @@ log = structlog.get_logger()
 TAKEN_ROWS = 5_000
 FLUSH_S = 1.0
 # An insert costs nearly the same for ten rows as for a thousand (70 to 150 ms of processor time on a slow machine, for it
-# feeds eight tables), so a sink waits 20 times as long as its last one took: flushes then use a twentieth of a core.
+# feeds a dozen tables), so a sink waits 20 times as long as its last one took: flushes then use a twentieth of a core.
 FLUSH_SHARE = 0.05
 # Rows are written once a second or less: to fetch each one as it comes would cost more than to write it.
 GATHER_S = 0.25

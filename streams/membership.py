@@ -1,5 +1,6 @@
 """The consumer group's side of Faust: a consumer whose heartbeats feed a lease, in a thread of its own."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiokafka
@@ -20,7 +21,12 @@ from streams.fetching import pace
 from streams.lease import Lease, Membership
 
 MEMBERSHIP_ERRORS = (IllegalGenerationError, UnknownMemberIdError)
+NOBODY = "nobody"
+"""A member that no group has."""
 FETCH_WAIT_MS = 500
+
+
+Send = Callable[[Any], Awaitable[Any]]
 
 
 class LeaseConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
@@ -32,25 +38,37 @@ class LeaseConsumer(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
     async def start(self) -> None:
         await super().start()
         pace(self, gather_s=lambda: self.gather_s)
-        coordinator, lease = self._coordinator, self.lease
-        send = coordinator._send_req
+        self._coordinator._send_req = watched(self._coordinator._send_req, self._coordinator, self.lease)
 
-        async def send_and_watch(request: Any) -> Any:
-            if not isinstance(request, HeartbeatRequest):
-                return await send(request)
-            sent_at = boottime()
-            membership = Membership(coordinator.member_id, coordinator.generation)
-            response = await send(request)
-            error = for_code(response.error_code)
-            if error is NoError:
+
+def watched(send: Send, coordinator: Any, lease: Lease) -> Send:
+    """`send`, which tells the lease what the coordinator says to heartbeats."""
+
+    async def knows_members() -> bool:
+        """Whether the coordinator has its groups: while it loads them it answers every heartbeat without error."""
+        answer = await send(HeartbeatRequest(coordinator.group_id, coordinator.generation, NOBODY))
+        return for_code(answer.error_code) is UnknownMemberIdError
+
+    async def send_and_watch(request: Any) -> Any:
+        if not isinstance(request, HeartbeatRequest):
+            return await send(request)
+        # Within a lease no session ends. After it the group may have gone on without us, and the coordinator may have been
+        # started again since: what it says then counts once it has refused somebody.
+        believed = lease.valid() or await knows_members()
+        sent_at = boottime()
+        membership = Membership(coordinator.member_id, coordinator.generation)
+        response = await send(request)
+        error = for_code(response.error_code)
+        if error is NoError:
+            if believed:
                 lease.renewed(sent_at, membership)
-            elif error is RebalanceInProgressError:
-                lease.rebalancing(sent_at)
-            elif error in MEMBERSHIP_ERRORS:
-                lease.ended()
-            return response
+        elif error is RebalanceInProgressError:
+            lease.rebalancing(sent_at)
+        elif error in MEMBERSHIP_ERRORS:
+            lease.ended()
+        return response
 
-        coordinator._send_req = send_and_watch
+    return send_and_watch
 
 
 class SafeThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

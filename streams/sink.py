@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
@@ -158,7 +158,10 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._write(batch)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Copy until `stop` is set; then write what is read and leave the group."""
+        """Copy until `stop` is set; then write what is read and leave the group.
+
+        Raises OperationalError when a server of ClickHouse does not answer: what is not there then, the next sink writes.
+        """
         await self._consumer.start()
         # Who is behind has enough company.
         pace(self._consumer, gather_s=lambda: 0.0 if self._batch.large else GATHER_S)
@@ -258,6 +261,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _write(self, batch: Batch) -> None:
         try:
             await asyncio.to_thread(self._journal.write, batch.ranges, batch.blocks)
+        except OperationalError:
+            # Nobody answered.
+            raise
         except DatabaseError as error:
             # One may begin like an event and be none: decoded here it is a row of `ingest_errors`, and the others are whole.
             log.warning("batch decoded record by record", records=len(batch.records), error=type(error).__name__)

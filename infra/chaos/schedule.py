@@ -92,6 +92,18 @@ def _scaled(length: float) -> tuple[Step, ...]:
     )
 
 
+def _taken_over(length: float) -> tuple[Step, ...]:
+    """The broker dies about when the session of a frozen worker ends: before, while and after others take its place."""
+    steps = []
+    for number, after_s in enumerate((8.0, 9.0, 9.7, 10.4, 11.2)):
+        at = length * (0.05 + 0.19 * number)
+        steps += [
+            Step(round(at, 1), "freeze-worker", number / 5, 18.0),
+            Step(round(at + after_s, 1), "kill-broker", seconds=2.6),
+        ]
+    return tuple(steps)
+
+
 def _stale_projector(length: float) -> tuple[Step, ...]:
     return (
         Step(length * 0.15, "provider-outage", 0.0, 12.0, 0),
@@ -128,6 +140,7 @@ PLANS: Mapping[str, Named] = {
         "SIGSTOP of a worker for longer than its session, a replacement, SIGCONT",
         _at("freeze-worker", 0.3, seconds=18.0),
     ),
+    "take-over": Named("SIGSTOP of a worker, and kill -9 of the broker about when others take its place", _taken_over),
     "kill-broker": Named("kill -9 of the broker for 3 s", _at("kill-broker", 0.4, seconds=3.0)),
     "kill-brokers": Named(
         "kill -9 of the broker three times for 8 s; of several, of each in its turn",

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 
 from infra.cli.options import Config
 from streams.loading import load_settings, settings_file
 from streams.settings import Settings
 
+log = structlog.get_logger()
 EMBEDDED = "chdb:"
 FORECAST_S = 300.0
 RETENTION_S = 3_600.0
 # A flush takes both cores of a small machine for a tenth of a second, and SQL can wait for it longer than a request can.
 NICE = 5
+AWAY_S = 5.0
 
 
 def sink(
@@ -46,7 +49,7 @@ def sink(
                 await stack.enter_async_context(await start_door(engine, port=settings.sql.port, users=users))
             # Last in, first out: whatever ended it, the rest is closed in bounded time.
             stack.callback(ending.set)
-            await _copy(settings, client, ending)
+            await copy(settings, client, ending)
 
     run_until_signal(main, grace_s=settings.worker.drain_s + STOP_S)
 
@@ -64,17 +67,18 @@ def _warehouse(settings: Settings) -> Iterator[tuple[Any, Any]]:
                 migrate(client)
                 yield client, engine
         return
-    import clickhouse_connect
+    from infra.sql.server import server
 
     cluster = settings.sql.cluster
-    # A row that a majority of the replicas holds outlives the server that took it.
-    options = {"insert_quorum": "auto"} if cluster else None
-    with contextlib.closing(clickhouse_connect.get_client(dsn=settings.sql.url, settings=options)) as client:
+    with server(settings.sql.url, quorum=bool(cluster)) as client:
         migrate(client, cluster)
         yield client, None
 
 
-async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
+async def copy(settings: Settings, client: Any, stop: asyncio.Event, away_s: float = AWAY_S) -> None:
+    """Copy until `stop` is set. Looks for a server that is away every `away_s`; raises OperationalError if it is to stop then."""
+    from clickhouse_connect.driver.exceptions import OperationalError
+
     from projections.clickhouse.forecasts import Forecaster
     from projections.clickhouse.retention import Retention
     from projections.clickhouse.writer import Writer
@@ -86,8 +90,19 @@ async def _copy(settings: Settings, client: Any, stop: asyncio.Event) -> None:
     kafka = settings.kafka
     topics = topics_of(settings)
     await verify_topics(topics, settings)
-    journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
+    codec = await codec_of(kafka)
     chores = [Chore("budgets foretold", FORECAST_S, Forecaster(client).refresh)]
     if months := settings.sql.retention_months:
         chores.append(Chore("old months dropped", RETENTION_S, Retention(client, months).prune))
-    await Sink(settings, topics, journal, await codec_of(kafka), chores).run(stop)
+    while True:
+        try:
+            journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
+            return await Sink(settings, topics, journal, codec, chores).run(stop)
+        except OperationalError:
+            if stop.is_set():
+                raise
+        # Begun anew and not gone on with: a server that comes back may have lost what it had told us was written.
+        log.warning("ClickHouse does not answer", again_in_s=away_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(away_s):
+                await stop.wait()

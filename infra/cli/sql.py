@@ -154,6 +154,7 @@ def ask(
     """
     import httpx
 
+    from infra.urls import shown_url
     from schemas.errors import OperationError
 
     url = door_url(settings)
@@ -165,9 +166,8 @@ def ask(
         with httpx.Client(trust_env=False, timeout=httpx.Timeout(300.0, connect=5.0)) as client:
             answer = client.post(url, params=query, content=statement.encode(), headers=credentials)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        shown = re.sub(r"//[^@/]*@", "//", url)
         raise OperationError(
-            f"No SQL door answers at {shown} ({type(error).__name__}); start it with `turnout up` or `turnout sink`, "
+            f"No SQL door answers at {shown_url(url)} ({type(error).__name__}); start it with `turnout up` or `turnout sink`, "
             "or correct sql.url."
         ) from None
     if answer.status_code >= 400:

@@ -31,6 +31,7 @@ from simulation.virtual import Process, VirtualLoop
 
 from schemas.codec import Codec
 from streams.clock import BrokerClock
+from streams.membership import NOBODY
 from streams.producer import Producer
 from streams.reader import read_to_end
 
@@ -52,6 +53,10 @@ class Member(Protocol):
 
     async def beat(self) -> str:
         """A heartbeat's answer: ok | rebalancing | gone."""
+        ...
+
+    async def stranger_beats(self) -> str:
+        """What a heartbeat in the name of a member that the group does not have is answered."""
         ...
 
     async def commit(self, offsets: dict[Place, int]) -> bool:
@@ -135,7 +140,13 @@ class FakeMember:
         return set(self._group.assignment[self._name])
 
     async def beat(self) -> str:
-        answer: str = await self._broker.call(self._group.heartbeat, self._name, self.generation)
+        return await self._beat(self._name)
+
+    async def stranger_beats(self) -> str:
+        return await self._beat(NOBODY)
+
+    async def _beat(self, name: str) -> str:
+        answer: str = await self._broker.call(self._group.heartbeat, name, self.generation)
         return answer
 
     async def commit(self, offsets: dict[Place, int]) -> bool:
@@ -270,7 +281,13 @@ class KafkaMember:
         ]
 
     async def beat(self) -> str:
-        error = for_code((await self._send(HeartbeatRequest(self._group, self.generation, self._name))).error_code)
+        return await self._beat(self._name)
+
+    async def stranger_beats(self) -> str:
+        return await self._beat(NOBODY)
+
+    async def _beat(self, name: str) -> str:
+        error = for_code((await self._send(HeartbeatRequest(self._group, self.generation, name))).error_code)
         if error is RebalanceInProgressError:
             return "rebalancing"
         assert error is NoError or error in GONE, error

@@ -198,6 +198,17 @@ async def a_single_member_gets_everything(side: Side) -> None:
     assert await member.committed() == {}
 
 
+async def a_stranger_is_refused(side: Side) -> None:
+    first, second = await side.member(), await side.member()
+    await first.join()
+    assert await first.stranger_beats() == "gone"
+    joining = asyncio.create_task(second.join())
+    await _until(first, "rebalancing")
+    assert await first.stranger_beats() == "gone"
+    await asyncio.gather(first.join(), joining)
+    assert await second.stranger_beats() == "gone"
+
+
 async def two_members_share_without_overlap(side: Side) -> None:
     first, second, mine, others = await _both(side)
     assert mine | others == _every(side)
@@ -284,6 +295,7 @@ PROMISES: tuple[Promise, ...] = (
     a_lost_lease_drops_until_the_next_producer,
     flush_waits_for_what_was_handed_over,
     a_single_member_gets_everything,
+    a_stranger_is_refused,
     two_members_share_without_overlap,
     every_rebalance_is_one_generation,
     a_commit_counts_while_a_rebalance_waits_for_its_members,

@@ -36,6 +36,27 @@ class Group:
     committed: dict[tuple[str, int], int] = field(default_factory=dict)
     assignment: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     deadline: float | None = None
+    loaded_at: float = 0.0
+
+    @property
+    def away_until(self) -> float:
+        return max(self.broker.paused_until, self.loaded_at)
+
+    def restart(self, seconds: float) -> None:
+        """The coordinator is started again and has loaded its groups after so long.
+
+        It knows of the last whole generation: its members come back, each with a new session, and whoever was about to join
+        joins again.
+        """
+        loop = self.broker.loop
+        self.loaded_at = loop.time() + seconds
+        joining = {name: member.joining for name, member in self.members.items() if member.joining is not None}
+        self.members = {name: Member(self.loaded_at) for name in self.assignment}
+        self.deadline = None
+        for name, member in self.members.items():
+            self._expire(name, member)
+        for name, joined in joining.items():
+            loop.later(seconds, self.join, name, joined)
 
     def reset(self) -> None:
         """The group was empty for so long that the broker forgot it; only its offsets were kept by luck."""
@@ -49,7 +70,7 @@ class Group:
         if self.members.get(name) is not member:
             return
         silent = loop.time() - member.seen_at
-        if member.joining is not None or silent < self.session_s or loop.time() < self.broker.paused_until:
+        if member.joining is not None or silent < self.session_s or loop.time() < self.away_until:
             loop.later(max(0.2, self.session_s - silent), self._expire, name, member)
             return
         del self.members[name]
@@ -64,6 +85,9 @@ class Group:
         loop.later(0.05, self._complete)
 
     def join(self, member: str, joined: asyncio.Future[int]) -> None:
+        if (wait := self.loaded_at - self.broker.loop.time()) > 0:
+            self.broker.loop.later(wait, self.join, member, joined)
+            return
         known = self.members.get(member)
         if known is None:
             known = self.members[member] = Member(self.broker.loop.time(), joined)
@@ -75,8 +99,8 @@ class Group:
         now = self.broker.loop.time()
         if self.deadline is None:
             return
-        if now < self.broker.paused_until:
-            self.broker.loop.later(self.broker.paused_until - now, self._complete)
+        if now < self.away_until:
+            self.broker.loop.later(self.away_until - now, self._complete)
             return
         waiting = [name for name, member in self.members.items() if member.joining is None]
         if waiting and now < self.deadline:
@@ -85,6 +109,7 @@ class Group:
             del self.members[name]
         if not self.members:
             self.deadline = None
+            self.assignment = {}
             return
         self.deadline = None
         self.generation += 1
@@ -99,6 +124,9 @@ class Group:
             self.broker.loop.later(self.broker.network.delay(), resolve, joined, self.generation)
 
     def heartbeat(self, member: str, generation: int) -> str:
+        if self.broker.loop.time() < self.loaded_at:
+            # As Kafka: whoever asks, and whatever became of it.
+            return "ok"
         known = self.members.get(member)
         if known is None or generation != self.generation:
             return "gone"
@@ -106,7 +134,8 @@ class Group:
         return "rebalancing" if self.deadline is not None else "ok"
 
     def commit(self, member: str, generation: int, offsets: dict[tuple[str, int], int]) -> None:
-        if self.members.get(member) is None or generation != self.generation:
+        loading = self.broker.loop.time() < self.loaded_at
+        if loading or self.members.get(member) is None or generation != self.generation:
             raise MemberGone
         self.committed.update(offsets)
 

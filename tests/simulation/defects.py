@@ -2,18 +2,19 @@
 
 The first seed known to find each, and the promise that is its own:
 
-no-lease                 16    lease
-commit-before-answer     2     lost
+no-lease                 11    lease
+commit-before-answer     1     lost
 answer-before-costs      0     order
-generation-for-epoch     984   state
+generation-for-epoch     702   cost
 no-recall                1     twice
 commit-past-in-flight    3     lost
-cursor-before-snapshots  70    reserved
+cursor-before-snapshots  4     state
 dropped-fetch            3     lost
 no-deduplication         0     twice
 no-reservation-expiry    3     cost
 run-from-memory          6     order
-missed-generation        150   order
+blind-heartbeat          15    twice
+missed-generation        187   twice
 
 Not found in the first 1,000: ack-of-older-generation, which needs a commit between an assignment and its first fetch,
 and then a crash while an older record of the partition is being served. `run.py --find NAME` looks for it.
@@ -39,6 +40,13 @@ class StockCommit(SimConsumer):
 
     def _new_offset(self, tp: Any) -> Any:
         return driver.Consumer._new_offset(self, tp)
+
+
+class BelievesAnyHeartbeat(SimConsumer):
+    """A heartbeat that was answered without error confirms the membership, whatever happened before it."""
+
+    async def believed(self) -> bool:
+        return True
 
 
 class AckOfAnyGeneration(SimConsumer):
@@ -166,23 +174,25 @@ DEFECTS: dict[str, dict[str, Any]] = {
     "no-deduplication": {"claims": ForgetsIds},
     "no-reservation-expiry": {"projector": NoExpiry},
     "run-from-memory": {"ownership": RunFromMemory},
+    "blind-heartbeat": {"consumer": BelievesAnyHeartbeat},
     "missed-generation": {"ownership": AlwaysContinues, "projector": AlwaysContinuesFolding},
 }
 """Name -> parts of a worker's assembly that differ."""
 
 FOUND_BY: dict[str, tuple[int, str]] = {
-    "no-lease": (16, "lease"),
-    "commit-before-answer": (2, "lost"),
+    "no-lease": (11, "lease"),
+    "commit-before-answer": (1, "lost"),
     "answer-before-costs": (0, "order"),
-    "generation-for-epoch": (984, "state"),
+    "generation-for-epoch": (702, "cost"),
     "no-recall": (1, "twice"),
     "commit-past-in-flight": (3, "lost"),
-    "cursor-before-snapshots": (70, "reserved"),
+    "cursor-before-snapshots": (4, "state"),
     "dropped-fetch": (3, "lost"),
     "no-deduplication": (0, "twice"),
     "no-reservation-expiry": (3, "cost"),
     "run-from-memory": (6, "order"),
-    "missed-generation": (150, "order"),
+    "blind-heartbeat": (15, "twice"),
+    "missed-generation": (187, "twice"),
 }
 """Name -> the seed that finds it, and how the sentence of its promise begins."""
 UNFOUND = {"ack-of-older-generation"}

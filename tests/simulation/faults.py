@@ -131,6 +131,28 @@ def _pause(world: Any) -> None:
     world.broker.paused_until = max(world.broker.paused_until, world.loop.time() + seconds)
 
 
+def _restart(world: Any) -> None:
+    """The broker is started again: it is away, and then loads its groups for a while. Often a worker has been frozen for so
+    long that others took its place, and wakes up meanwhile."""
+    rng, slot = world.rng, _slot(world)
+    away, loading, before = rng.uniform(0.5, 2.0), rng.uniform(0.3, 3.0), 0.0
+    if slot is not None and rng.random() < 0.7:
+        worker, before = world.workers[slot], rng.uniform(6.0, 9.0)
+        wakes = before + away + loading * rng.uniform(-0.2, 0.9)
+        world.loop.freeze(worker.process)
+        world.loop.later(wakes, _thaw, world, worker)
+    words = f"broker away in {before:.1f} s for {away:.1f} s, loads groups for {loading:.1f} s"
+    world.fault("coordinator restart", f"{words}, {worker.name} frozen for {wakes:.1f} s" if before else words,
+                before + away + loading)  # fmt: skip
+    world.loop.later(before, _start_again, world, away, loading)
+
+
+def _start_again(world: Any, away: float, loading: float) -> None:
+    world.broker.paused_until = max(world.broker.paused_until, world.loop.time() + away)
+    for group in world.broker.groups.values():
+        group.restart(away + loading)
+
+
 def _clock(world: Any) -> None:
     """A partition's leader moves to a machine whose clock differs, or a worker's own clock steps."""
     rng, by_ms, slot = world.rng, world.rng.randrange(-400, 400), _slot(world)
@@ -186,6 +208,7 @@ FAULTS: dict[str, tuple[Callable[[Any], None], int]] = {
     "slow acknowledgements": (_slow, 1),
     "lost acknowledgements": (_lost, 1),
     "broker pause": (_pause, 1),
+    "coordinator restart": (_restart, 3),
     "clock offset": (_clock, 1),
     "provider outage": (_outage, 1),
     "slow provider": (_slow_provider, 2),

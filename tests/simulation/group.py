@@ -19,6 +19,7 @@ from simulation.virtual import Process, VirtualLoop
 from streams.consumer import SafeConsumer
 from streams.continuity import Continuity
 from streams.lease import Lease, Membership
+from streams.membership import NOBODY
 
 HEARTBEAT_S = 1.0
 COMMIT_S = 1.2
@@ -84,6 +85,11 @@ class SimConsumer(SafeConsumer):
     async def _first_from(self, tp: TP, offset: int | None) -> int | None:
         records = self._member.broker.log(tp.topic, tp.partition)
         return next((each.offset for each in records if each is not None and each.offset >= (offset or 0)), None)
+
+    async def believed(self) -> bool:
+        """Whether the coordinator's next word on us counts, as LeaseConsumer finds out."""
+        member = self._member
+        return member.lease.valid() or await member.broker.call(member.group.heartbeat, NOBODY, 0) == "gone"
 
     async def wait_empty(self) -> None:
         # The same as in SafeConsumer, by the virtual clock and without polls.
@@ -241,13 +247,15 @@ class Membership_:
 
     async def beat(self) -> None:
         """One heartbeat, as LeaseConsumer watches it."""
+        believed = await self.consumer.believed()
         sent_at, membership = self.loop.time(), Membership(self.name, self.generation)
         answer = await self.broker.call(self.group.heartbeat, membership.member, membership.generation)
         if membership != Membership(self.name, self.generation):
             # Answers of one connection come in order: this one was read before the join that came between.
             return
         if answer == "ok":
-            self.lease.renewed(sent_at, membership)
+            if believed:
+                self.lease.renewed(sent_at, membership)
             return
         if answer == "rebalancing":
             self.lease.rebalancing(sent_at)

@@ -47,7 +47,7 @@ def watched(send: Send, coordinator: Any, lease: Lease) -> Send:
     async def knows_members() -> bool:
         """Whether the coordinator has its groups: while it loads them it answers every heartbeat without error."""
         answer = await send(HeartbeatRequest(coordinator.group_id, coordinator.generation, NOBODY))
-        return for_code(answer.error_code) is UnknownMemberIdError
+        return for_code(answer.error_code) in MEMBERSHIP_ERRORS
 
     async def send_and_watch(request: Any) -> Any:
         if not isinstance(request, HeartbeatRequest):

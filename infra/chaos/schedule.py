@@ -11,6 +11,8 @@ FIRST_S = 4.0
 GAPS_S = (5.0, 16.0)
 MAX_WORKERS = 4
 OUTAGE_KINDS = 6
+ROUND_S = 45.0
+"""A worker is frozen, replaced and back, and its replacement gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,13 @@ def _scaled(length: float) -> tuple[Step, ...]:
 
 def _taken_over(length: float) -> tuple[Step, ...]:
     """The broker dies about when the session of a frozen worker ends: before, while and after others take its place."""
+    after_s = (9.7, 9.0, 10.4, 8.0, 11.2)
+    rounds = min(len(after_s), max(1, int(length / ROUND_S)))
     steps = []
-    for number, after_s in enumerate((8.0, 9.0, 9.7, 10.4, 11.2)):
-        at = length * (0.05 + 0.19 * number)
-        steps += [
-            Step(round(at, 1), "freeze-worker", number / 5, 18.0),
-            Step(round(at + after_s, 1), "kill-broker", seconds=2.6),
-        ]
+    for number in range(rounds):
+        at = length * (number + 0.2) / rounds
+        steps.append(Step(round(at, 1), "freeze-worker", number / rounds, 18.0))
+        steps.append(Step(round(at + after_s[number], 1), "kill-broker", seconds=2.6))
     return tuple(steps)
 
 

@@ -81,7 +81,7 @@ async def copy(settings: Settings, client: Any, stop: asyncio.Event, away_s: flo
 
     from projections.clickhouse.forecasts import Forecaster
     from projections.clickhouse.retention import Retention
-    from projections.clickhouse.writer import Writer
+    from projections.clickhouse.writer import Superseded, Writer
     from streams.chores import Chore
     from streams.codecs import codec_of
     from streams.sink import Sink
@@ -98,6 +98,10 @@ async def copy(settings: Settings, client: Any, stop: asyncio.Event, away_s: flo
         try:
             journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
             return await Sink(settings, topics, journal, codec, chores).run(stop)
+        except Superseded as error:
+            # What it holds is the other's to write; it stands by.
+            log.warning("another sink took over", reason=str(error))
+            continue
         except OperationalError:
             if stop.is_set():
                 raise

@@ -35,6 +35,10 @@ class Intent:
     done: bool
 
 
+class Superseded(Exception):
+    """Another writer of the same sink id has written since."""
+
+
 class Writer:
     """The one writer of a sink id; not for two threads at once. Call `finish` when it ends in order.
 
@@ -48,8 +52,13 @@ class Writer:
         self._last, self._positions = self._read()
 
     def write(self, ranges: Ranges, blocks: Sequence[Block]) -> None:
-        """Write a batch. The same ranges again, with the same records, change nothing."""
+        """Write a batch. The same ranges again, with the same records, change nothing.
+
+        Raises Superseded where the journal went on without this writer: it stood still while another took its place.
+        """
         last = self._last
+        if (newest := self._newest()) > (self.epoch, last.number if last else 0):
+            raise Superseded(f"batch {newest[1]} of epoch {newest[0]} was written by another sink")
         again = last is not None and last.epoch == self.epoch and last.ranges == dict(ranges)
         number = (last.number + (not again)) if last else 1
         self._last = Intent(number, self.epoch, dict(ranges), done=False)
@@ -93,6 +102,13 @@ class Writer:
             positions = {place: following for place, (_, following) in spans.items()}
             return Intent(number, self.epoch, ranges, bool(done)), positions
         return None, {}
+
+    def _newest(self) -> tuple[int, int]:
+        """Epoch and number of the journal's last intent."""
+        found = self._rows(
+            "SELECT epoch, number FROM turnout.journal WHERE sink = {sink:String} ORDER BY epoch DESC, number DESC LIMIT 1"
+        )
+        return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
 
     def drifted(self) -> tuple[str, ...]:
         """The rollups that do not agree with the raw log."""

@@ -17,7 +17,7 @@ from infra.sql.engine import Engine
 from projections.clickhouse.container import block_of
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.rows import row_of
-from projections.clickhouse.writer import BACKLOG, Writer
+from projections.clickhouse.writer import BACKLOG, Superseded, Writer
 from schemas.events import CostIncurred
 
 BEGAN = 1_790_000_000_000_000
@@ -45,3 +45,29 @@ def test_a_batch_written_again_in_another_order_or_form_adds_nothing(client: Cli
         ).result_rows[0]
         assert counts[:2] == (len(told), 0)
         assert counts[2] == sum(isinstance(event, CostIncurred) for _, (_, event) in log)
+
+
+def test_a_writer_whose_place_another_took_writes_no_more(client: Client) -> None:
+    log = [
+        (kind, f"llm.{kind}", 0, BEGAN + offset, event)
+        for offset, (_, (kind, event)) in enumerate(requests_log(3, 1, BEGAN, 10.0))
+    ]
+    blocks = [
+        block(kind, topic, partition, offset, at, event)
+        for offset, (kind, topic, partition, at, event) in enumerate(log)
+    ]
+    frozen = Writer(client, "s")
+    frozen.write({("llm.log", 0): (0, 4)}, blocks[:5])
+    successor = Writer(client, "s")
+    last = successor.last_intent()
+    assert last is not None
+    successor.write(last.ranges, blocks[:5])
+    # What it was about to write when it stood still may still come.
+    frozen.write(last.ranges, blocks[:5])
+    successor.write({("llm.log", 0): (5, 9)}, blocks[5:10])
+    with pytest.raises(Superseded):
+        frozen.write({("llm.log", 0): (5, 7)}, blocks[5:8])
+    found = client.query("SELECT (SELECT count() FROM turnout.log), (SELECT count() FROM turnout.drift)").result_rows
+    assert found == [(10, 0)]
+    again = Writer(client, "s")
+    assert again.last_intent() == successor.last_intent() and again.positions() == {("llm.log", 0): 10}

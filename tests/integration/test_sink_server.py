@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import OperationalError
+from structlog.testing import capture_logs
 
 from infra.bench.fold_logs import attempts
 from infra.cli.sink import copy
@@ -20,6 +21,7 @@ from infra.sql.door import start_door
 from infra.sql.engine import Engine
 from infra.sql.server import server
 from projections.clickhouse.migrate import migrate
+from projections.clickhouse.writer import Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
 from streams.settings import Settings
@@ -90,20 +92,31 @@ async def test_it_waits_for_a_server_that_is_away_and_writes_each_row_once(
         await until(lambda: line.asked > 2)
         line.cut = False
         await until(lambda: rows() == EACH)
+        # As a sink that took over while this one was frozen, and is gone again.
+        with contextlib.closing(engine.client()) as other:
+            rival = Writer(other, f"{prefix}sink")
+            rival.write({("another", 0): (0, 0)}, [])
+            rival.finish()
+        with capture_logs() as said:
+            await publish(settings)
+            await until(lambda: rows() == 2 * EACH)
+        assert "another sink took over" in [each["event"] for each in said]
         # Written, and nobody heard of it.
         line.lost_answers = 1
         await publish(settings)
-        await until(lambda: rows() == 2 * EACH and not line.lost_answers)
+        await until(lambda: rows() == 3 * EACH and not line.lost_answers)
         line.cut, line.asked = True, 0
         await publish(settings)
         await until(lambda: line.asked > 2)
         line.cut = False
         # The log shows an insert a moment before the rollups that it feeds.
-        await until(lambda: rows() == 3 * EACH and engine.execute("SELECT count() FROM turnout.drift") == b"0\n")
+        await until(lambda: rows() == 4 * EACH and engine.execute("SELECT count() FROM turnout.drift") == b"0\n")
         counted = engine.execute("SELECT sum(succeeded) + sum(failed) FROM turnout.provider_minute")
         ended = engine.execute("SELECT count() FROM turnout.log WHERE event IN ('AttemptSucceeded', 'AttemptFailed')")
         assert counted == ended
-        line.cut = True
+        line.cut, line.asked = True, 0
+        await publish(settings)
+        await until(lambda: line.asked > 2)
         stop.set()
         with pytest.raises(OperationalError):
             await running

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.producer.sender import Sender
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 import streams.connections  # noqa: F401 - every client from here on uses them
@@ -31,6 +31,18 @@ class WriteLease(Protocol):
 
     def valid(self) -> bool: ...
     async def settled(self) -> bool: ...
+
+
+class LeasedWrite(SendProduceReqHandler):  # type: ignore[misc]
+    """One produce request, for which the lease is asked again by the connection that writes it.
+
+    There may be a new connection to wait for in between. A request that comes too late is tried again, and so held.
+    """
+
+    def create_request(self) -> Any:
+        request = super().create_request()
+        request.may_write = self._sender.lease.valid
+        return request
 
 
 class LeasedSender(Sender):  # type: ignore[misc]
@@ -56,10 +68,10 @@ class LeasedSender(Sender):  # type: ignore[misc]
         if self.lost:
             for batch in batches.values():
                 batch.failure(LeaseLost("the partitions may belong to another worker now"))
-            self._in_flight.remove(node_id)
-            self._muted_partitions.difference_update(batches)
-            return
-        await super()._send_produce_req(node_id, batches)
+        else:
+            await LeasedWrite(self, batches).do(node_id)
+        self._in_flight.remove(node_id)
+        self._muted_partitions.difference_update(batches)
 
 
 class Producer:

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from infra.kafka import EmbeddedKafka
-from streams.connections import Connection
+from streams.connections import Connection, MayNotWrite
 
 WITH_A_RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: a close throws away what was not sent and resets the connection."""
@@ -61,3 +61,14 @@ def test_whoever_sends_around_a_reset_learns_that_the_connection_broke(kafka: Em
         outcomes += uvloop.run(_sent_around_a_reset(kafka.bootstrap_servers))
     # Without the translation it is uvloop's error that comes.
     assert outcomes.keys() == {"RuntimeError"}
+
+
+async def test_what_may_not_be_written_is_refused_and_the_connection_goes_on(kafka: EmbeddedKafka) -> None:
+    host, _, port = kafka.bootstrap_servers.partition(":")
+    connection = await create_conn(host, int(port), request_timeout_ms=5000)
+    refused, allowed = MetadataRequest([]), MetadataRequest([])
+    refused.may_write, allowed.may_write = lambda: False, lambda: True
+    with pytest.raises(MayNotWrite):
+        connection.send(refused)
+    assert (await connection.send(allowed)).brokers
+    connection.close()

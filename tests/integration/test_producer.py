@@ -46,6 +46,36 @@ async def test_a_lapsed_lease_holds_records_and_a_confirmed_one_sends_them(kafka
     await producer.stop()
 
 
+class LapsesOnTheWay(HandLease):
+    """Holds when the sender asks, and no longer when the request comes to be written."""
+
+    asked_times = 0
+
+    def valid(self) -> bool:
+        self.asked_times += 1
+        return self.open and self.asked_times != 2
+
+
+async def test_a_lease_that_lapses_before_the_write_holds_records_too(kafka: EmbeddedKafka, prefix: str) -> None:
+    settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog("http://127.0.0.1:1/{name}", {})))
+    topic, lease = f"{prefix}decisions", LapsesOnTheWay()
+    producer = Producer(kafka.bootstrap_servers, Codec(), BrokerClock(), lease)
+    await producer.start()
+    async with Bench(settings) as bench:
+        late = await producer.send(topic, b"late", partition=0)
+        while lease.asked_times < 2 and not late.done():
+            await asyncio.sleep(0.01)
+        assert not late.done()
+        lease.open = False
+        await lease.asked.wait()
+        assert await bench.records(topic) == []
+        lease.open = True
+        lease.over.set()
+        await late
+        assert [record.value for record in await bench.records(topic)] == [b"late"]
+    await producer.stop()
+
+
 async def test_a_lost_lease_drops_records_and_the_next_producer_writes(kafka: EmbeddedKafka, prefix: str) -> None:
     settings = await prepared(settings_for(kafka.bootstrap_servers, prefix, catalog("http://127.0.0.1:1/{name}", {})))
     topic, lease = f"{prefix}decisions", HandLease()

@@ -24,6 +24,7 @@ POLICIES: Final[dict[str, str]] = {
     "limits_fold": f"scope IN ('', {_SCOPE})", "forecasts": f"scope = {_SCOPE}",
     "state_fold": f"(kind = 'spend' AND subject = {_TENANT}) OR (kind = 'sla' AND subject = concat(splitByChar('/', subject)[1],"
     f" '/', {_SCOPE}, '/', splitByChar('/', subject)[-1]))",
+    "held_fold": f"kind = 'spend' AND subject = {_TENANT}",
     "notices": "event IN ('BudgetPeriodStarted', 'BudgetThresholdCrossed')"
     f" AND JSONExtractString(payload, 'scope') = {_SCOPE}",
     # The deployments' names, by which a tenant's decisions are read.

@@ -35,7 +35,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 STORY = story()
 TABLES = (
     "answers_by_time", "attempts_by_time", "charges_by_time", "choices_by_time", "provider_minute", "tenant_hour", "state_fold",
-    "notices",
+    "held_fold", "notices",
 )  # fmt: skip
 
 

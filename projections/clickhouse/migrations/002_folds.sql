@@ -227,6 +227,43 @@ FROM turnout.log AS l
 WHERE l.event IN ('Snapshot', 'Tombstone')
 GROUP BY kind, subject, fold_version, topic, partition;
 
+-- Snapshots of spend and of budgets, taken apart once and not for every question. `reserved`: open reservations, arrays in the order of
+-- schemas.state.Reservation. By period, of tenants with a time zone: `sums` since `starts`; of every budget: `judged`, the start of the
+-- period that was judged last, in microseconds.
+CREATE TABLE IF NOT EXISTS turnout.held_fold
+(
+    kind         LowCardinality(String),
+    subject      String,
+    fold_version UInt16,
+    topic        LowCardinality(String),
+    partition    UInt32,
+    last         SimpleAggregateFunction(max, Tuple(epoch Int64, offset Int64, written Int64, parts Array(Tuple(scope String, reserved Int64,
+        judged Map(String, Int64), starts Map(String, Int64), sums Map(String, Int64))))),
+    written      SimpleAggregateFunction(max, Int64),
+    removed      SimpleAggregateFunction(max, Int64)
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (kind, subject, fold_version, topic, partition)
+SETTINGS non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS turnout.to_held TO turnout.held_fold AS
+SELECT kind, subject, fold_version, topic, partition, (s.last.1, s.last.2, s.last.3, multiIf(
+    value = '', [],
+    kind = 'budget',
+    [(JSONExtractString(value, 'scope'), 0, map(JSONExtractString(value, 'period'), JSONExtractInt(value, 'period_start')), none, none)],
+    arrayConcat(
+        arrayFlatten(arrayMap(o -> arrayMap(name -> (name, o.1, none, none, none),
+            ['global', concat('tenant:', subject), concat('provider:', o.5), concat('deployment:', o.4)]), open)),
+        if(JSONExtractString(value, 'zone') = '', [], [(concat('tenant:', subject), 0, none,
+            mapFromArrays(periods, arrayMap(n -> local[3 * n - 2], arrayEnumerate(periods))),
+            mapFromArrays(periods, arrayMap(n -> local[3 * n - 1], arrayEnumerate(periods))))])))) AS last, written, removed
+FROM (
+    SELECT *, last.5 AS value, CAST(map(), 'Map(String, Int64)') AS none, ['hour', 'day', 'week', 'month'] AS periods,
+        JSONExtract(value, 'totals', 'local', 'Array(Int64)') AS local,
+        mapValues(JSONExtract(value, 'open', 'Map(String, Tuple(Int64, Int64, Int64, String, String, String, String, Int64, String, String, Int64))')) AS open
+    FROM turnout.state_fold WHERE kind IN ('spend', 'budget')
+) AS s;
+
 -- The few records of everything that is not traffic: transitions, control, dead letters, what the sink could not read.
 CREATE TABLE IF NOT EXISTS turnout.notices
 (

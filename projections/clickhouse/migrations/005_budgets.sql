@@ -46,28 +46,19 @@ ARRAY JOIN sums
 ARRAY JOIN ['global', concat('tenant:', tenant), concat('provider:', provider), concat('deployment:', deployment)] AS scope
 GROUP BY scope, period;
 
--- What llm.state says of a scope. `reserved`: open reservations, arrays in the order of schemas.state.Reservation. By period, of tenants
--- with a time zone: `sums` since `starts`; of every budget: `judged`, the start of the period that was judged last, in microseconds.
+-- What llm.state says of a scope, in the words of held_fold.
 CREATE OR REPLACE VIEW turnout.held AS
-SELECT part.1 AS scope, sum(part.2) AS reserved, maxMap(part.3) AS judged, maxMap(part.4) AS starts, maxMap(part.5) AS sums
+SELECT part.scope AS scope, sum(part.reserved) AS reserved, maxMap(part.judged) AS judged, maxMap(part.starts) AS starts, maxMap(part.sums) AS sums
 FROM (
-    SELECT kind, subject, argMax(value, (fold_version, epoch, offset)) AS value,
-        CAST(map(), 'Map(String, Int64)') AS none, ['hour', 'day', 'week', 'month'] AS periods,
-        JSONExtract(value, 'totals', 'local', 'Array(Int64)') AS local,
-        mapValues(JSONExtract(value, 'open', 'Map(String, Tuple(Int64, Int64, Int64, String, String, String, String, Int64, String, String, Int64))')) AS open
-    FROM turnout.state WHERE kind IN ('spend', 'budget') GROUP BY kind, subject
+    SELECT argMax(f.last.parts, (f.fold_version, f.last.epoch, f.last.offset)) AS parts
+    FROM (SELECT * REPLACE (materialize(last) AS last) FROM turnout.held_fold FINAL) AS f
+    WHERE f.written > f.removed GROUP BY f.kind, f.subject
 )
-ARRAY JOIN if(kind = 'budget',
-    [(JSONExtractString(value, 'scope'), toInt64(0), map(JSONExtractString(value, 'period'), JSONExtractInt(value, 'period_start')), none, none)],
-    arrayConcat(
-        arrayFlatten(arrayMap(o -> arrayMap(name -> (name, o.1, none, none, none),
-            ['global', concat('tenant:', subject), concat('provider:', o.5), concat('deployment:', o.4)]), open)),
-        if(JSONExtractString(value, 'zone') = '', [], [(concat('tenant:', subject), toInt64(0), none,
-            mapFromArrays(periods, arrayMap(n -> local[3 * n - 2], arrayEnumerate(periods))),
-            mapFromArrays(periods, arrayMap(n -> local[3 * n - 1], arrayEnumerate(periods))))]))) AS part
+ARRAY JOIN parts AS part
 GROUP BY scope;
 
--- A tenant's time zone has periods of its own; all others hold whole hours of UTC.
+-- A tenant's time zone has periods of its own; all others hold whole hours of UTC. Most of its time is the plan's, not the rows': transitions
+-- that stand twice change no maximum, and for so few rows no join needs threads of its own.
 CREATE OR REPLACE VIEW turnout.budgets AS
 SELECT b.scope AS scope, b.period AS period, b.period_start AS period_start, b.limit_usd AS limit_usd,
     CAST(b.spent AS Decimal(38, 9)) / 1000000000 AS spent_usd, CAST(b.reserved AS Decimal(38, 9)) / 1000000000 AS reserved_usd,
@@ -86,8 +77,11 @@ FROM (
     LEFT JOIN turnout.held AS h ON h.scope = l.scope
 ) AS b
 LEFT JOIN (
-    SELECT scope, period, period_start, limit_nano_usd, max(threshold) AS threshold FROM turnout.budget_transitions
-    WHERE event = 'BudgetThresholdCrossed' GROUP BY scope, period, period_start, limit_nano_usd
+    SELECT JSONExtractString(payload, 'scope') AS scope, JSONExtractString(payload, 'period') AS period,
+        fromUnixTimestamp64Micro(JSONExtractInt(payload, 'period_start'), 'UTC') AS period_start,
+        JSONExtractInt(payload, 'limit_nano_usd') AS limit_nano_usd, max(JSONExtractInt(payload, 'threshold')) AS threshold
+    FROM turnout.notices WHERE event = 'BudgetThresholdCrossed' GROUP BY scope, period, period_start, limit_nano_usd
 ) AS t ON t.scope = b.scope AND t.period = b.period AND t.period_start = b.period_start AND t.limit_nano_usd = toInt64(b.limit_usd * 1000000000)
 LEFT JOIN (SELECT * FROM turnout.forecasts FINAL) AS f
-    ON f.scope = b.scope AND f.period = b.period AND f.period_start = b.period_start;
+    ON f.scope = b.scope AND f.period = b.period AND f.period_start = b.period_start
+SETTINGS join_algorithm = 'hash';

@@ -3,15 +3,19 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from aiokafka import ConsumerRecord, TopicPartition
 
 from projections.clickhouse.container import Block
 
+T = TypeVar("T")
+Place = tuple[str, int]
+"""Topic and partition."""
 Range = tuple[int, int]
 # An insert costs about what 5,000 of its rows cost: a sink that keeps up and wrote as many at a time would pay it double.
 LARGE_ROWS, LARGE_BYTES = 20_000, 8 * 2**20
-FULL_ROWS, FULL_BYTES = 50_000, 64 * 2**20
+FULL_ROWS, FULL_BYTES = 100_000, 64 * 2**20
 # Ticks and loads alone may wait, and nothing waits longer.
 QUIET_FLUSH_S = 5.0
 QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
@@ -19,14 +23,15 @@ QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 
 @dataclass
 class Batch:
-    """Records, and the blocks that they are written as. `ranges`: first and last offset of each partition.
+    """Records, and the blocks that they are written as, a list for each partition. `ranges`: first and last offset of each.
 
-    `quiet`: none is a request's. `since`: monotonic seconds.
+    `rows`: how many. `quiet`: none is a request's. `since`: monotonic seconds.
     """
 
-    records: list[ConsumerRecord] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
-    ranges: dict[tuple[str, int], Range] = field(default_factory=dict)
+    records: dict[Place, list[ConsumerRecord]] = field(default_factory=dict)
+    blocks: dict[Place, list[Block]] = field(default_factory=dict)
+    ranges: dict[Place, Range] = field(default_factory=dict)
+    rows: int = 0
     size: int = 0
     quiet: bool = True
     since: float = field(default_factory=time.monotonic)
@@ -35,25 +40,34 @@ class Batch:
         self, found: Mapping[TopicPartition, list[ConsumerRecord]], blocks: list[Block], kinds: Mapping[str, str]
     ) -> None:
         """`blocks`: of all that was found, in its order. `kinds`: of the topics."""
+        begin = 0
         for (topic, partition), records in found.items():
+            place = topic, partition
             self.quiet = self.quiet and kinds[topic] in QUIET_KINDS
-            self.records += records
-            first = self.ranges.get((topic, partition), (records[0].offset, 0))[0]
-            self.ranges[topic, partition] = (first, records[-1].offset)
-        self.blocks += blocks
+            self.records.setdefault(place, []).extend(records)
+            self.blocks.setdefault(place, []).extend(blocks[begin : begin + len(records)])
+            first = self.ranges.get(place, (records[0].offset, 0))[0]
+            self.ranges[place] = (first, records[-1].offset)
+            begin += len(records)
+        self.rows += len(blocks)
         self.size += sum(map(len, blocks))
 
     @property
     def large(self) -> bool:
         """Worth an insert."""
-        return len(self.records) >= LARGE_ROWS or self.size >= LARGE_BYTES
+        return self.rows >= LARGE_ROWS or self.size >= LARGE_BYTES
 
     @property
     def full(self) -> bool:
         """Nothing is gained, and memory spent, by what would still come."""
-        return len(self.records) >= FULL_ROWS or self.size >= FULL_BYTES
+        return self.rows >= FULL_ROWS or self.size >= FULL_BYTES
 
     def due(self, wait_s: float, now: float) -> bool:
         """Whether it is large or old enough at `now`. `wait_s`: seconds from its first record on; more where it is quiet."""
         wait_s = QUIET_FLUSH_S if self.quiet else wait_s
-        return bool(self.records) and (self.large or now - self.since >= wait_s)
+        return self.rows > 0 and (self.large or now - self.since >= wait_s)
+
+
+def ordered(by_place: Mapping[Place, list[T]]) -> list[T]:
+    """By topic, partition and offset: the same list, however the batch was read."""
+    return [each for place in sorted(by_place) for each in by_place[place]]

@@ -14,12 +14,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
+from projections.clickhouse.container import Block
 from projections.clickhouse.writer import ROLLUPS, Writer
 from schemas.codec import Codec
 from schemas.errors import OperationError
 from streams.access import client_options
 from streams.assignor import AllToOne
-from streams.batch import QUIET_FLUSH_S, Batch, Range
+from streams.batch import QUIET_FLUSH_S, Batch, Place, Range, ordered
 from streams.chores import Chore
 from streams.fetching import pace
 from streams.reader import group_less, read_to_end
@@ -138,9 +139,9 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             self._writing = asyncio.create_task(self._rebuild(ROLLUPS))
             await self._written()
 
-    async def _replay(self, ranges: Mapping[tuple[str, int], Range]) -> None:
+    async def _replay(self, ranges: Mapping[Place, Range]) -> None:
         """With a consumer of its own: `run` reads from the sink's at the same time, and would take some of the records."""
-        batch = Batch(ranges=dict(ranges))
+        found: dict[TopicPartition, list[ConsumerRecord]] = {}
         async with group_less(self._cluster) as consumer:
             for (topic, partition), (first, last) in ranges.items():
                 tp = TopicPartition(topic, partition)
@@ -153,8 +154,11 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                 async for record in read_to_end(consumer, [tp], {tp: first}):
                     if record.offset > last:
                         break
-                    batch.records.append(record)
-        batch.blocks = await asyncio.to_thread(self._recorder.blocks, batch.records)
+                    found.setdefault(tp, []).append(record)
+        batch = Batch()
+        batch.add(found, await self._blocks(found), self._kinds)
+        # As they were: of a compacted topic the last record may be gone.
+        batch.ranges = dict(ranges)
         await self._write(batch)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -182,7 +186,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._batch.due(self._wait_s, time.monotonic()) and not behind and not self._busy
                 ):
                     await self._flush()
-                elif not self._batch.records and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
+                elif not self._batch.rows and time.monotonic() - self._batch.since > QUIET_FLUSH_S:
                     await self._rest()
                 await self._commit()
                 if self._reread:
@@ -200,15 +204,17 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
         ownership = self._ownership
-        blocks = await asyncio.to_thread(
-            self._recorder.blocks, [each for records in found.values() for each in records]
-        )
+        blocks = await self._blocks(found)
         if ownership != self._ownership:
             # Revoked meanwhile: read again from where the journal ends.
             return
-        if not self._batch.records:
+        if not self._batch.rows:
             self._batch = Batch()
         self._batch.add(found, blocks, self._kinds)
+
+    async def _blocks(self, found: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[Block]:
+        records = [each for of_one in found.values() for each in of_one]
+        return await asyncio.to_thread(self._recorder.blocks, records)
 
     @property
     def _busy(self) -> bool:
@@ -217,7 +223,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _flush(self) -> None:
         """Hand the batch to the writer, once it is done with the one before; raises what that one raised."""
         batch, self._batch = self._batch, Batch()
-        if not batch.records:
+        if not batch.rows:
             return
         ownership = self._ownership
         await self._written()
@@ -260,16 +266,16 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _write(self, batch: Batch) -> None:
         try:
-            await asyncio.to_thread(self._journal.write, batch.ranges, batch.blocks)
+            await asyncio.to_thread(self._journal.write, batch.ranges, ordered(batch.blocks))
         except OperationalError:
             # Nobody answered.
             raise
         except DatabaseError as error:
             # One may begin like an event and be none: decoded here it is a row of `ingest_errors`, and the others are whole.
-            log.warning("batch decoded record by record", records=len(batch.records), error=type(error).__name__)
-            rows = await asyncio.to_thread(self._recorder.rows, batch.records)
+            log.warning("batch decoded record by record", records=batch.rows, error=type(error).__name__)
+            rows = await asyncio.to_thread(self._recorder.rows, ordered(batch.records))
             await asyncio.to_thread(self._journal.write, batch.ranges, rows)
-        self.rows_written += len(batch.records)
+        self.rows_written += batch.rows
 
     async def _commit(self) -> None:
         """For lag to be seen; where to go on stands in the journal."""

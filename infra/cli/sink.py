@@ -40,7 +40,7 @@ def sink(
 
     async def main(ending: Ending) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            client, engine = stack.enter_context(_warehouse(settings))
+            client, beside, engine = stack.enter_context(_warehouse(settings))
             if engine is not None:
                 from infra.sql.account import accounts_of
                 from infra.sql.door import start_door
@@ -49,34 +49,42 @@ def sink(
                 await stack.enter_async_context(await start_door(engine, port=settings.sql.port, users=users))
             # Last in, first out: whatever ended it, the rest is closed in bounded time.
             stack.callback(ending.set)
-            await copy(settings, client, ending)
+            await copy(settings, client, ending, beside=beside)
 
     run_until_signal(main, grace_s=settings.worker.drain_s + STOP_S)
 
 
 @contextlib.contextmanager
-def _warehouse(settings: Settings) -> Iterator[tuple[Any, Any]]:
-    """A migrated client, and the engine where it is embedded."""
+def _warehouse(settings: Settings) -> Iterator[tuple[Any, Any, Any]]:
+    """A migrated client, a second one, and the engine where it is embedded."""
     from projections.clickhouse.migrate import migrate
 
     if settings.sql.url.startswith(EMBEDDED):
         from infra.sql.engine import Engine
 
         with Engine(Path(settings.sql.url.removeprefix(EMBEDDED))) as engine:
-            with contextlib.closing(engine.client()) as client:
+            with contextlib.closing(engine.client()) as client, contextlib.closing(engine.client()) as beside:
                 migrate(client)
-                yield client, engine
+                yield client, beside, engine
         return
     from infra.sql.server import server
 
     cluster = settings.sql.cluster
-    with server(settings.sql.url, quorum=bool(cluster)) as client:
+    with (
+        server(settings.sql.url, quorum=bool(cluster)) as client,
+        server(settings.sql.url, quorum=bool(cluster)) as beside,
+    ):
         migrate(client, cluster)
-        yield client, None
+        yield client, beside, None
 
 
-async def copy(settings: Settings, client: Any, stop: asyncio.Event, away_s: float = AWAY_S) -> None:
-    """Copy until `stop` is set. Looks for a server that is away every `away_s`; raises OperationalError if it is to stop then."""
+async def copy(
+    settings: Settings, client: Any, stop: asyncio.Event, away_s: float = AWAY_S, *, beside: Any = None
+) -> None:
+    """Copy until `stop` is set. `beside`: a second client, for a second thread.
+
+    Looks for a server that is away every `away_s`; raises OperationalError if it is to stop then.
+    """
     from clickhouse_connect.driver.exceptions import OperationalError
 
     from projections.clickhouse.forecasts import Forecaster
@@ -96,7 +104,7 @@ async def copy(settings: Settings, client: Any, stop: asyncio.Event, away_s: flo
         chores.append(Chore("old months dropped", RETENTION_S, Retention(client, months).prune))
     while True:
         try:
-            journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink")
+            journal = await asyncio.to_thread(Writer, client, f"{topics.prefix}sink", beside)
             return await Sink(settings, topics, journal, codec, chores).run(stop)
         except Superseded as error:
             # What it holds is the other's to write; it stands by.

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +15,9 @@ Ranges = Mapping[tuple[str, int], tuple[int, int]]
 """(topic, partition) -> (first, last) offset of a batch, both inclusive."""
 
 ONCE = {"async_insert": 0, "insert_deduplicate": 1, "deduplicate_blocks_in_dependent_materialized_views": 1}
-BACKLOG = 20_000
-"""Records of one batch from which on its views are filled side by side; a smaller one leaves a core to the routers."""
+BACKLOG = 50_000
+"""Records of one batch from which on two threads write it, a half each: decoding is most of it and takes one core. Whoever keeps
+up leaves the other core to the routers, and pays for one insert."""
 ROLLUPS = {"tenant_hour": "hour", "provider_minute": "minute"}
 """Additive table -> the column that says when."""
 ENTRY = """
@@ -42,17 +44,20 @@ class Superseded(Exception):
 class Writer:
     """The one writer of a sink id; not for two threads at once. Call `finish` when it ends in order.
 
+    `beside`: a second client, with which a batch of `backlog` records is written in two threads; without one in one.
     `alert` is a sentence when parts were lost: read Kafka from its start (`positions` is empty), then call `repair`.
     """
 
-    def __init__(self, client: Client, sink_id: str) -> None:
+    def __init__(self, client: Client, sink_id: str, beside: Client | None = None, *, backlog: int = BACKLOG) -> None:
         self._client = client
+        self._beside = beside
+        self._backlog = backlog
         self._sink = sink_id
         self.epoch, self.alert = self._check()
         self._last, self._positions = self._read()
 
     def write(self, ranges: Ranges, blocks: Sequence[Block]) -> None:
-        """Write a batch. The same ranges again, with the same records, change nothing.
+        """Write a batch. The same ranges again, with the same records in the same order, change nothing.
 
         Raises Superseded where the journal went on without this writer: it stood still while another took its place.
         """
@@ -64,16 +69,24 @@ class Writer:
         self._last = Intent(number, self.epoch, dict(ranges), done=False)
         self._positions |= {place: end + 1 for place, (_, end) in ranges.items()}
         self._journal(self._last)
-        if blocks:
-            settings = ONCE | SETTINGS | {
-                # Larger than any batch: one that is split is known again only if it is split at the same places.
-                "min_insert_block_size_rows": 10**9, "min_insert_block_size_bytes": 0,
-                # What a batch holds twice is merged with what the next ones hold: before the insert it costs a sixth of it.
-                "optimize_on_insert": 0,
-                "parallel_view_processing": int(len(blocks) >= BACKLOG),
-                "insert_deduplication_token": token_of(self._sink, self.epoch, ranges),
-            }  # fmt: skip
-            self._client.raw_insert(arrivals()[0], insert_block=container(blocks), fmt="Avro", settings=settings)
+        token = token_of(self._sink, self.epoch, ranges)
+        if len(blocks) >= self._backlog:
+            self._insert_halves(token, blocks)
+        elif blocks:
+            _insert(self._client, token, blocks)
+
+    def _insert_halves(self, token: str, blocks: Sequence[Block]) -> None:
+        # By their number alone, so that whoever writes the batch again halves it in the same place.
+        half = len(blocks) // 2
+        first, second = (f"{token}/1", blocks[:half]), (f"{token}/2", blocks[half:])
+        if self._beside is None:
+            _insert(self._client, *first)
+            _insert(self._client, *second)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(_insert, self._beside, *second)
+            _insert(self._client, *first)
+            done.result()
 
     def finish(self) -> None:
         """Say that the last batch was written, so that the next sink need not read it again."""
@@ -186,6 +199,18 @@ class Writer:
             sql, parameters={"sink": self._sink, **parameters}
         ).result_rows
         return rows
+
+
+def _insert(client: Client, token: str, blocks: Sequence[Block]) -> None:
+    """Make rows of blocks in the log and in all that is fed by it. Nothing where they came under this token before."""
+    settings = ONCE | SETTINGS | {
+        # Larger than any batch: one that is split is known again only if it is split at the same places.
+        "min_insert_block_size_rows": 10**9, "min_insert_block_size_bytes": 0,
+        # What a batch holds twice is merged with what the next ones hold: before the insert it costs a sixth of it.
+        "optimize_on_insert": 0,
+        "insert_deduplication_token": token,
+    }  # fmt: skip
+    client.raw_insert(arrivals()[0], insert_block=container(blocks), fmt="Avro", settings=settings)
 
 
 def token_of(sink: str, epoch: int, ranges: Ranges) -> str:

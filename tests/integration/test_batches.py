@@ -1,7 +1,7 @@
 """Batches as the writer hands them to the engine.
 
-The same records in another order, or in another form, are the same batch: a sink that reads its last intent again takes
-partition after partition, and decodes here what the engine refused.
+The same records in another form are the same batch: a sink decodes here what the engine refused. What is written in one piece
+may come in another order as well.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 from sql_story import block
 
 from infra.bench.sink_log import requests_log
@@ -17,34 +18,80 @@ from infra.sql.engine import Engine
 from projections.clickhouse.container import block_of
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.rows import row_of
-from projections.clickhouse.writer import BACKLOG, Superseded, Writer
-from schemas.events import CostIncurred
+from projections.clickhouse.writer import Superseded, Writer
+from schemas.events import CostIncurred, Event
 
 BEGAN = 1_790_000_000_000_000
 
 
+Told = list[tuple[str, str, int, int, int, Event]]
+
+
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
-    with Engine(tmp_path / "sql") as engine, contextlib.closing(engine.client()) as client:
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with Engine(tmp_path / "sql") as engine:
+        yield engine
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Client]:
+    with contextlib.closing(engine.client()) as client:
         migrate(client)
         yield client
 
 
-@pytest.mark.parametrize("records", [4_000, BACKLOG], ids=["in time", "of a backlog"])
-def test_a_batch_written_again_in_another_order_or_form_adds_nothing(client: Client, records: int) -> None:
+def log_of(records: int) -> Told:
+    """The first records of a log of requests, all of one partition."""
     log = list(requests_log(records // 7, 1, BEGAN, 10.0))[:records]
-    told = [(kind, f"llm.{kind}", 0, offset, BEGAN + offset, event) for offset, (_, (kind, event)) in enumerate(log)]
+    return [(kind, f"llm.{kind}", 0, offset, BEGAN + offset, event) for offset, (_, (kind, event)) in enumerate(log)]
+
+
+def holds_once(client: Client, told: Told) -> bool:
+    """Whether the log and what is fed by it have every record once."""
+    ((rows, drift, charges),) = client.query(
+        "SELECT (SELECT count() FROM turnout.log), (SELECT count() FROM turnout.drift),"
+        " (SELECT sum(charges) FROM turnout.tenant_hour)"
+    ).result_rows
+    return (rows, drift, charges) == (len(told), 0, sum(isinstance(event, CostIncurred) for *_, event in told))
+
+
+def test_a_batch_written_again_in_another_order_or_form_adds_nothing(client: Client) -> None:
+    told = log_of(4_000)
     passed, decoded = [block(*each) for each in told], [block_of(row_of(*each)) for each in told]
-    writer = Writer(client, "s")
-    ranges = {("llm.log", 0): (0, len(told) - 1)}
+    writer, ranges = Writer(client, "s"), {("llm.log", 0): (0, len(told) - 1)}
     for again in (passed, passed[1:] + passed[:1], passed[::-1], decoded):
         writer.write(ranges, again)
-        counts = client.query(
-            "SELECT (SELECT count() FROM turnout.log), (SELECT count() FROM turnout.drift),"
-            " (SELECT sum(charges) FROM turnout.tenant_hour)"
-        ).result_rows[0]
-        assert counts[:2] == (len(told), 0)
-        assert counts[2] == sum(isinstance(event, CostIncurred) for _, (_, event) in log)
+        assert holds_once(client, told)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_batch_of_a_backlog_written_again_in_another_form_adds_nothing(
+    engine: Engine, client: Client, threads: int
+) -> None:
+    told = log_of(4_001)
+    ranges = {("llm.log", 0): (0, len(told) - 1)}
+    with contextlib.closing(engine.client()) as beside:
+        writer = Writer(client, "s", beside if threads == 2 else None, backlog=4_000)
+        for again in ([block(*each) for each in told], [block_of(row_of(*each)) for each in told]):
+            writer.write(ranges, again)
+            assert holds_once(client, told)
+    assert int(client.command("SELECT uniqExact(_part) FROM turnout.log")) == 2
+
+
+def test_a_backlog_of_which_one_half_was_written_is_whole_when_it_is_written_again(
+    engine: Engine, client: Client
+) -> None:
+    told = log_of(4_000)
+    blocks, ranges = [block(*each) for each in told], {("llm.log", 0): (0, len(told) - 1)}
+    with contextlib.closing(engine.client(readonly=1)) as refused, pytest.raises(DatabaseError):
+        Writer(client, "s", refused, backlog=4_000).write(ranges, blocks)
+    assert client.command("SELECT count() FROM turnout.log") == 2_000
+    with contextlib.closing(engine.client()) as beside:
+        again = Writer(client, "s", beside, backlog=4_000)
+        last = again.last_intent()
+        assert last is not None and not last.done
+        again.write(last.ranges, blocks)
+    assert holds_once(client, told)
 
 
 def test_a_writer_whose_place_another_took_writes_no_more(client: Client) -> None:

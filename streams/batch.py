@@ -16,8 +16,8 @@ Range = tuple[int, int]
 # An insert costs about what 5,000 of its rows cost: a sink that keeps up and wrote as many at a time would pay it double.
 LARGE_ROWS, LARGE_BYTES = 20_000, 8 * 2**20
 FULL_ROWS, FULL_BYTES = 100_000, 64 * 2**20
-# Ticks and loads alone may wait, and nothing waits longer.
-QUIET_FLUSH_S = 5.0
+# Ticks and loads alone may wait, and nothing waits longer. In that time there are some hundreds of them: more is traffic.
+QUIET_FLUSH_S, QUIET_ROWS = 5.0, 1_000
 QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 
 
@@ -25,7 +25,7 @@ QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
 class Batch:
     """Records, and the blocks that they are written as, a list for each partition. `ranges`: first and last offset of each.
 
-    `rows`: how many. `quiet`: none is a request's. `since`: monotonic seconds.
+    `rows`: how many. `quiet`: none is of a topic that only requests have. `since`: monotonic seconds.
     """
 
     records: dict[Place, list[ConsumerRecord]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Batch:
 
     def due(self, wait_s: float, now: float) -> bool:
         """Whether it is large or old enough at `now`. `wait_s`: seconds from its first record on; more where it is quiet."""
-        wait_s = QUIET_FLUSH_S if self.quiet else wait_s
+        wait_s = QUIET_FLUSH_S if self.quiet and self.rows < QUIET_ROWS else wait_s
         return self.rows > 0 and (self.large or now - self.since >= wait_s)
 
 

@@ -19,8 +19,8 @@ SETTINGS = {
     "input_format_null_as_default": 1, "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_denormals": 0, "output_format_json_escape_forward_slashes": 0,
     "output_format_json_named_tuples_as_objects": 1,
-    # Bytes that only look like an event may claim any length.
-    "max_memory_usage": 4_000_000_000,
+    # Bytes that only look like an event may claim any length. Two inserts may be under way.
+    "max_memory_usage": 2_000_000_000,
 }  # fmt: skip
 """Of the insert: absent branches are empty, and `payload` is the same JSON whatever the server's profile says."""
 

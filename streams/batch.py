@@ -3,19 +3,20 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import accumulate
 
 from aiokafka import ConsumerRecord, TopicPartition
 
 from projections.clickhouse.container import Block
 
-T = TypeVar("T")
 Place = tuple[str, int]
 """Topic and partition."""
 Range = tuple[int, int]
 # An insert costs about what 5,000 of its rows cost: a sink that keeps up and wrote as many at a time would pay it double.
 LARGE_ROWS, LARGE_BYTES = 20_000, 8 * 2**20
 FULL_ROWS, FULL_BYTES = 100_000, 64 * 2**20
+# Whoever keeps up leaves the other core to the routers, and pays for one insert.
+BACKLOG_ROWS = 50_000
 # Ticks and loads alone may wait, and nothing waits longer. In that time there are some hundreds of them: more is traffic.
 QUIET_FLUSH_S, QUIET_ROWS = 5.0, 1_000
 QUIET_KINDS = frozenset({"attempts", "costs", "transitions", "state"})
@@ -68,6 +69,15 @@ class Batch:
         return self.rows > 0 and (self.large or now - self.since >= wait_s)
 
 
-def ordered(by_place: Mapping[Place, list[T]]) -> list[T]:
-    """By topic, partition and offset: the same list, however the batch was read."""
-    return [each for place in sorted(by_place) for each in by_place[place]]
+def parted(ranges: Mapping[Place, Range]) -> list[list[Place]]:
+    """The places of a batch in order; of a backlog in two parts, to be written at once, for decoding takes one core.
+
+    By the ranges alone: of a compacted topic records may be gone when the batch is written again, and what stands in a part
+    must stand there then too.
+    """
+    places = sorted(ranges)
+    upto = list(accumulate(ranges[place][1] - ranges[place][0] + 1 for place in places))
+    if len(places) < 2 or upto[-1] < BACKLOG_ROWS:
+        return [places]
+    cut = min(range(1, len(places)), key=lambda count: abs(2 * upto[count - 1] - upto[-1]))
+    return [places[:cut], places[cut:]]

@@ -20,7 +20,7 @@ from schemas.codec import Codec
 from schemas.errors import OperationError
 from streams.access import client_options
 from streams.assignor import AllToOne
-from streams.batch import QUIET_FLUSH_S, Batch, Place, Range, ordered
+from streams.batch import QUIET_FLUSH_S, Batch, Place, Range, parted
 from streams.chores import Chore
 from streams.fetching import pace
 from streams.reader import group_less, read_to_end
@@ -157,7 +157,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
                     found.setdefault(tp, []).append(record)
         batch = Batch()
         batch.add(found, await self._blocks(found), self._kinds)
-        # As they were: of a compacted topic the last record may be gone.
+        # As they were: of a compacted topic records may be gone.
         batch.ranges = dict(ranges)
         await self._write(batch)
 
@@ -267,16 +267,20 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._uncommitted |= {TopicPartition(*place): last + 1 for place, (_, last) in batch.ranges.items()}
 
     async def _write(self, batch: Batch) -> None:
+        parts = parted(batch.ranges)
+        blocks = [[each for place in part for each in batch.blocks.get(place, ())] for part in parts]
         try:
-            await asyncio.to_thread(self._journal.write, batch.ranges, ordered(batch.blocks))
+            await asyncio.to_thread(self._journal.write, batch.ranges, *blocks)
         except OperationalError:
             # Nobody answered.
             raise
         except DatabaseError as error:
             # One may begin like an event and be none: decoded here it is a row of `ingest_errors`, and the others are whole.
             log.warning("batch decoded record by record", records=batch.rows, error=type(error).__name__)
-            rows = await asyncio.to_thread(self._recorder.rows, ordered(batch.records))
-            await asyncio.to_thread(self._journal.write, batch.ranges, rows)
+            for number, part in enumerate(parts):
+                records = [each for place in part for each in batch.records.get(place, ())]
+                blocks[number] = await asyncio.to_thread(self._recorder.rows, records)
+            await asyncio.to_thread(self._journal.write, batch.ranges, *blocks)
         self.rows_written += batch.rows
 
     async def _commit(self) -> None:

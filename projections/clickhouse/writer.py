@@ -15,9 +15,6 @@ Ranges = Mapping[tuple[str, int], tuple[int, int]]
 """(topic, partition) -> (first, last) offset of a batch, both inclusive."""
 
 ONCE = {"async_insert": 0, "insert_deduplicate": 1, "deduplicate_blocks_in_dependent_materialized_views": 1}
-BACKLOG = 50_000
-"""Records of one batch from which on two threads write it, a half each: decoding is most of it and takes one core. Whoever keeps
-up leaves the other core to the routers, and pays for one insert."""
 ROLLUPS = {"tenant_hour": "hour", "provider_minute": "minute"}
 """Additive table -> the column that says when."""
 ENTRY = """
@@ -44,20 +41,19 @@ class Superseded(Exception):
 class Writer:
     """The one writer of a sink id; not for two threads at once. Call `finish` when it ends in order.
 
-    `beside`: a second client, with which a batch of `backlog` records is written in two threads; without one in one.
+    `beside`: a second client, for a second thread; without it what could be written at once is written in turn.
     `alert` is a sentence when parts were lost: read Kafka from its start (`positions` is empty), then call `repair`.
     """
 
-    def __init__(self, client: Client, sink_id: str, beside: Client | None = None, *, backlog: int = BACKLOG) -> None:
+    def __init__(self, client: Client, sink_id: str, beside: Client | None = None) -> None:
         self._client = client
         self._beside = beside
-        self._backlog = backlog
         self._sink = sink_id
         self.epoch, self.alert = self._check()
         self._last, self._positions = self._read()
 
-    def write(self, ranges: Ranges, blocks: Sequence[Block]) -> None:
-        """Write a batch. The same ranges again, with the same records in the same order, change nothing.
+    def write(self, ranges: Ranges, blocks: Sequence[Block], second: Sequence[Block] | None = None) -> None:
+        """Write a batch, in one part or two at once. The same ranges again, with the same records in each part, change nothing.
 
         Raises Superseded where the journal went on without this writer: it stood still while another took its place.
         """
@@ -70,23 +66,16 @@ class Writer:
         self._positions |= {place: end + 1 for place, (_, end) in ranges.items()}
         self._journal(self._last)
         token = token_of(self._sink, self.epoch, ranges)
-        if len(blocks) >= self._backlog:
-            self._insert_halves(token, blocks)
-        elif blocks:
+        if second is None:
             _insert(self._client, token, blocks)
-
-    def _insert_halves(self, token: str, blocks: Sequence[Block]) -> None:
-        # By their number alone, so that whoever writes the batch again halves it in the same place.
-        half = len(blocks) // 2
-        first, second = (f"{token}/1", blocks[:half]), (f"{token}/2", blocks[half:])
-        if self._beside is None:
-            _insert(self._client, *first)
-            _insert(self._client, *second)
-            return
-        with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(_insert, self._beside, *second)
-            _insert(self._client, *first)
-            done.result()
+        elif self._beside is None:
+            _insert(self._client, f"{token}/1", blocks)
+            _insert(self._client, f"{token}/2", second)
+        else:
+            with ThreadPoolExecutor(1) as pool:
+                done = pool.submit(_insert, self._beside, f"{token}/2", second)
+                _insert(self._client, f"{token}/1", blocks)
+                done.result()
 
     def finish(self) -> None:
         """Say that the last batch was written, so that the next sink need not read it again."""
@@ -203,6 +192,8 @@ class Writer:
 
 def _insert(client: Client, token: str, blocks: Sequence[Block]) -> None:
     """Make rows of blocks in the log and in all that is fed by it. Nothing where they came under this token before."""
+    if not blocks:
+        return
     settings = ONCE | SETTINGS | {
         # Larger than any batch: one that is split is known again only if it is split at the same places.
         "min_insert_block_size_rows": 10**9, "min_insert_block_size_bytes": 0,

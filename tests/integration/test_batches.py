@@ -1,7 +1,7 @@
 """Batches as the writer hands them to the engine.
 
-The same records in another form are the same batch: a sink decodes here what the engine refused. What is written in one piece
-may come in another order as well.
+The same records in another order, or in another form, are the same batch: a sink that reads its last intent again takes
+partition after partition, and decodes here what the engine refused.
 """
 
 import contextlib
@@ -65,32 +65,33 @@ def test_a_batch_written_again_in_another_order_or_form_adds_nothing(client: Cli
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_batch_of_a_backlog_written_again_in_another_form_adds_nothing(
+def test_a_batch_of_two_parts_written_again_in_another_form_adds_nothing(
     engine: Engine, client: Client, threads: int
 ) -> None:
-    told = log_of(4_001)
+    told = log_of(4_000)
     ranges = {("llm.log", 0): (0, len(told) - 1)}
     with contextlib.closing(engine.client()) as beside:
-        writer = Writer(client, "s", beside if threads == 2 else None, backlog=4_000)
+        writer = Writer(client, "s", beside if threads == 2 else None)
         for again in ([block(*each) for each in told], [block_of(row_of(*each)) for each in told]):
-            writer.write(ranges, again)
+            writer.write(ranges, again[:1_500], again[1_500:])
             assert holds_once(client, told)
     assert int(client.command("SELECT uniqExact(_part) FROM turnout.log")) == 2
 
 
-def test_a_backlog_of_which_one_half_was_written_is_whole_when_it_is_written_again(
+def test_a_batch_of_which_one_part_was_written_is_whole_when_it_is_written_again(
     engine: Engine, client: Client
 ) -> None:
     told = log_of(4_000)
     blocks, ranges = [block(*each) for each in told], {("llm.log", 0): (0, len(told) - 1)}
+    parts = blocks[:1_500], blocks[1_500:]
     with contextlib.closing(engine.client(readonly=1)) as refused, pytest.raises(DatabaseError):
-        Writer(client, "s", refused, backlog=4_000).write(ranges, blocks)
-    assert client.command("SELECT count() FROM turnout.log") == 2_000
+        Writer(client, "s", refused).write(ranges, *parts)
+    assert client.command("SELECT count() FROM turnout.log") == 1_500
     with contextlib.closing(engine.client()) as beside:
-        again = Writer(client, "s", beside, backlog=4_000)
+        again = Writer(client, "s", beside)
         last = again.last_intent()
         assert last is not None and not last.done
-        again.write(last.ranges, blocks)
+        again.write(last.ranges, *parts)
     assert holds_once(client, told)
 
 

@@ -5,7 +5,17 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from streams.batch import FULL_BYTES, FULL_ROWS, LARGE_BYTES, LARGE_ROWS, QUIET_FLUSH_S, QUIET_ROWS, Batch, ordered
+from streams.batch import (
+    BACKLOG_ROWS,
+    FULL_BYTES,
+    FULL_ROWS,
+    LARGE_BYTES,
+    LARGE_ROWS,
+    QUIET_FLUSH_S,
+    QUIET_ROWS,
+    Batch,
+    parted,
+)
 
 KINDS = {"llm.decisions": "decisions", "llm.state": "state"}
 
@@ -25,29 +35,16 @@ def test_it_says_which_offsets_it_spans() -> None:
     batch.add(found("llm.decisions", 4, 5) | found("llm.decisions", 9, partition=1), [b"", b"", b""], KINDS)
     batch.add(found("llm.decisions", 6, 8), [b"", b""], KINDS)
     assert batch.ranges == {("llm.decisions", 0): (4, 8), ("llm.decisions", 1): (9, 9)}
-    assert batch.rows == len(ordered(batch.records)) == len(ordered(batch.blocks)) == 5
+    assert batch.rows == sum(map(len, batch.records.values())) == sum(map(len, batch.blocks.values())) == 5
 
 
-def test_its_order_is_that_of_topics_partitions_and_offsets_however_it_was_read() -> None:
-    alternating, one_after_the_other = Batch(), Batch()
-    for step in (
-        found("llm.state", 3) | found("llm.decisions", 4, 5, partition=1), found("llm.decisions", 1, partition=0),
-        found("llm.decisions", 6, partition=1) | found("llm.state", 4),
-    ):  # fmt: skip
-        alternating.add(
-            step, [f"{tp}{record.offset}".encode() for tp, records in step.items() for record in records], KINDS
-        )
-    for topic, partition, offsets in (
-        ("llm.decisions", 1, (4, 5, 6)),
-        ("llm.state", 0, (3, 4)),
-        ("llm.decisions", 0, (1,)),
-    ):
-        tp = TopicPartition(topic, partition)
-        one_after_the_other.add(
-            found(topic, *offsets, partition=partition), [f"{tp}{offset}".encode() for offset in offsets], KINDS
-        )
-    assert ordered(alternating.blocks) == ordered(one_after_the_other.blocks)
-    assert [record.offset for record in ordered(alternating.records)] == [1, 4, 5, 6, 3, 4]
+def test_a_backlog_is_cut_between_partitions_nearest_to_its_middle() -> None:
+    rows = BACKLOG_ROWS // 2
+    ranges = {("llm.decisions", 1): (5, 4 + rows), ("llm.costs", 0): (0, rows), ("llm.decisions", 0): (7, 8)}
+    assert parted(ranges) == [[("llm.costs", 0)], [("llm.decisions", 0), ("llm.decisions", 1)]]
+    assert parted(dict(reversed(ranges.items()))) == parted(ranges)
+    assert parted({place: (first, first) for place, (first, _) in ranges.items()}) == [sorted(ranges)]
+    assert parted({("llm.costs", 0): (0, BACKLOG_ROWS)}) == [[("llm.costs", 0)]]
 
 
 def test_rows_or_bytes_make_it_large_and_full() -> None:

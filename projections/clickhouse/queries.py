@@ -226,33 +226,24 @@ QUESTIONS: dict[str, Question] = {
         {"hours": "24"},
     ),
     # Failed requests and second runs are paid for as well: their cost counts, their answers do not. Joined by where a request
-    # stood, for `requests` would add up every request's charges first.
+    # stood, for `requests` has the charges of every hour.
     "cost_per_success": Question(
         "Cost of a successful answer, by task.",
         """
-        SELECT a.task AS task, a.requests AS requests, a.answered AS answered,
-            CAST(c.nano_usd AS Decimal(38, 9)) / 1000000000 AS spent_usd,
+        SELECT a.task AS task, count() AS requests, countIf(a.status = 'ok') AS answered,
+            CAST(sum(c.nano_usd) AS Decimal(38, 9)) / 1000000000 AS spent_usd,
             round(toFloat64(spent_usd) / nullIf(answered, 0), 9) AS usd_per_answer
         FROM (
-            SELECT task, count() AS requests, countIf(status = 'ok') AS answered FROM turnout.answers
-            WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1) AND completed
-                AND status != 'deduplicated'
-            GROUP BY task
+            SELECT source_key, task, status FROM turnout.answers_by_time FINAL
+            WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1)
+                AND status NOT IN ('running', 'deduplicated')
         ) AS a
         LEFT JOIN (
-            SELECT r.task AS task, sum(s.nano_usd) AS nano_usd
-            FROM (
-                SELECT source_key, nano_usd FROM turnout.charges_by_time FINAL
-                WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1)
-            ) AS s
-            INNER JOIN (
-                SELECT source_key, task FROM turnout.answers_by_time FINAL
-                WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1)
-                    AND status NOT IN ('running', 'deduplicated')
-            ) AS r ON r.source_key = s.source_key
-            GROUP BY task
-        ) AS c ON c.task = a.task
-        ORDER BY usd_per_answer DESC, task""",
+            SELECT source_key, sum(nano_usd) AS nano_usd FROM turnout.charges_by_time FINAL
+            WHERE hour >= toStartOfHour(now('UTC')) - toIntervalHour({hours:UInt32} - 1)
+            GROUP BY source_key
+        ) AS c ON c.source_key = a.source_key
+        GROUP BY task ORDER BY usd_per_answer DESC, task""",
         {"hours": "24"},
     ),
     "queue_wait": Question(

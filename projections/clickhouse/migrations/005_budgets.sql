@@ -57,8 +57,8 @@ FROM (
 ARRAY JOIN parts AS part
 GROUP BY scope;
 
--- A tenant's time zone has periods of its own; all others hold whole hours of UTC. Most of its time is the plan's, not the rows': transitions
--- that stand twice change no maximum, and for so few rows no join needs threads of its own.
+-- A tenant's time zone has periods of its own; all others hold whole hours of UTC. Most of its time is the plan's, not the rows'. Transitions
+-- that stand twice change no maximum.
 CREATE OR REPLACE VIEW turnout.budgets AS
 SELECT b.scope AS scope, b.period AS period, b.period_start AS period_start, b.limit_usd AS limit_usd,
     CAST(b.spent AS Decimal(38, 9)) / 1000000000 AS spent_usd, CAST(b.reserved AS Decimal(38, 9)) / 1000000000 AS reserved_usd,
@@ -83,5 +83,4 @@ LEFT JOIN (
     FROM turnout.notices WHERE event = 'BudgetThresholdCrossed' GROUP BY scope, period, period_start, limit_nano_usd
 ) AS t ON t.scope = b.scope AND t.period = b.period AND t.period_start = b.period_start AND t.limit_nano_usd = toInt64(b.limit_usd * 1000000000)
 LEFT JOIN (SELECT * FROM turnout.forecasts FINAL) AS f
-    ON f.scope = b.scope AND f.period = b.period AND f.period_start = b.period_start
-SETTINGS join_algorithm = 'hash';
+    ON f.scope = b.scope AND f.period = b.period AND f.period_start = b.period_start;

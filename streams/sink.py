@@ -7,7 +7,8 @@ The next batch is read while the last one is written, and grows until that is do
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -29,6 +30,7 @@ from streams.settings import Settings
 from streams.topics import Topics
 
 log = structlog.get_logger()
+T = TypeVar("T")
 # aiokafka unpacks them at one go: the loop answers heartbeats and commits in between.
 TAKEN_ROWS = 5_000
 FLUSH_S = 1.0
@@ -40,7 +42,7 @@ GATHER_S = 0.25
 
 
 class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Owns the consumer and the one write under way; the client is used from one thread at a time."""
+    """Owns the consumer and the one write under way; the client is asked for one thing at a time (`_asked`)."""
 
     def __init__(
         self, settings: Settings, topics: Topics, journal: Writer, codec: Codec, chores: Sequence[Chore] = ()
@@ -50,6 +52,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._chores = chores
         self._recorder = Recorder(topics, codec)
         self._kinds = {topics.name(kind): kind for kind in SINK_KINDS}
+        self._client = asyncio.Lock()
         self._batch = Batch()
         self._writing: asyncio.Task[None] | None = None
         self._uncommitted: dict[TopicPartition, int] = {}
@@ -94,7 +97,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settled = True
 
     async def _resume(self, assigned: set[TopicPartition]) -> None:
-        last = await asyncio.to_thread(self._journal.last_intent)
+        last = await self._asked(self._journal.last_intent)
         unfinished = last is not None and not last.done
         if last is not None and unfinished:
             await self._replay(last.ranges)
@@ -105,7 +108,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             # Not before the last intent is written: see Writer.repair.
             await self._check()
         self._checked = True
-        positions = await asyncio.to_thread(self._journal.positions)
+        positions = await self._asked(self._journal.positions)
         for tp in assigned:
             self._consumer.seek(tp, positions.get((tp.topic, tp.partition), 0))
         log.info("sink assigned", partitions=len(assigned), replayed=unfinished)
@@ -113,7 +116,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _check(self) -> None:
         """Once a start: rebuild the rollups that do not agree with the raw log."""
         try:
-            drifted = await asyncio.to_thread(self._journal.drifted)
+            drifted = await self._asked(self._journal.drifted)
         except ClickHouseError as error:
             # Too large a question for the engine, say: a check must not keep events out of SQL.
             log.warning("drift unknown", error=type(error).__name__)
@@ -122,7 +125,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._rebuild(drifted)
 
     async def _rebuild(self, rollups: Iterable[str]) -> None:
-        await asyncio.to_thread(self._journal.repair, rollups)
+        await self._asked(self._journal.repair, rollups)
         log.warning("rollups rebuilt from the raw log", rollups=list(rollups))
 
     async def _rebuild_reread(self) -> None:
@@ -239,19 +242,25 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             self._writing = None if self._writing is writing else self._writing
             writing.result()
 
+    async def _asked(self, call: Callable[..., T], *arguments: object) -> T:
+        """What `call` says in a thread of its own. A rebalance may come while a chore runs, and asks the journal then."""
+        async with self._client:
+            return await asyncio.to_thread(call, *arguments)
+
     async def _rest(self) -> None:
         """Close the journal: the next sink need not read the last batch again, which Kafka may no longer hold by then."""
         await self._written()
-        await asyncio.to_thread(self._journal.finish)
+        await self._asked(self._journal.finish)
 
     async def _keep_house(self) -> None:
-        for chore in self._chores:
+        """Chores are the owner's: one that stands by has the same."""
+        for chore in self._chores if self._consumer.assignment() else ():
             if time.monotonic() < chore.due_at:
                 continue
             chore.due_at = time.monotonic() + chore.every_s
             await self._written()
             try:
-                done = await asyncio.to_thread(chore.run, time.time_ns() // 1000)
+                done = await self._asked(chore.run, time.time_ns() // 1000)
             except ClickHouseError as error:
                 # The engine may lack memory for it, say: a chore must not keep events out of SQL.
                 log.warning("chore failed", chore=chore.name, error=type(error).__name__)
@@ -270,7 +279,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
         parts = parted(batch.ranges)
         blocks = [[each for place in part for each in batch.blocks.get(place, ())] for part in parts]
         try:
-            await asyncio.to_thread(self._journal.write, batch.ranges, *blocks)
+            await self._asked(self._journal.write, batch.ranges, *blocks)
         except OperationalError:
             # Nobody answered.
             raise
@@ -280,7 +289,7 @@ class Sink(ConsumerRebalanceListener):  # type: ignore[misc]
             for number, part in enumerate(parts):
                 records = [each for place in part for each in batch.records.get(place, ())]
                 blocks[number] = await asyncio.to_thread(self._recorder.rows, records)
-            await asyncio.to_thread(self._journal.write, batch.ranges, *blocks)
+            await self._asked(self._journal.write, batch.ranges, *blocks)
         self.rows_written += batch.rows
 
     async def _commit(self) -> None:

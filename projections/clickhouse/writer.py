@@ -51,6 +51,7 @@ class Writer:
         self._sink = sink_id
         self.epoch, self.alert = self._check()
         self._last, self._positions = self._read()
+        self._wrote = False
 
     def write(self, ranges: Ranges, blocks: Sequence[Block], second: Sequence[Block] | None = None) -> None:
         """Write a batch, in one part or two at once. The same ranges again, with the same records in each part, change nothing.
@@ -62,7 +63,7 @@ class Writer:
             raise Superseded(f"batch {newest[1]} of epoch {newest[0]} was written by another sink")
         again = last is not None and last.epoch == self.epoch and last.ranges == dict(ranges)
         number = (last.number + (not again)) if last else 1
-        self._last = Intent(number, self.epoch, dict(ranges), done=False)
+        self._last, self._wrote = Intent(number, self.epoch, dict(ranges), done=False), False
         self._positions |= {place: end + 1 for place, (_, end) in ranges.items()}
         self._journal(self._last)
         token = token_of(self._sink, self.epoch, ranges)
@@ -76,16 +77,21 @@ class Writer:
                 done = pool.submit(_insert, self._beside, f"{token}/2", second)
                 _insert(self._client, f"{token}/1", blocks)
                 done.result()
+        self._wrote = True
 
     def finish(self) -> None:
-        """Say that the last batch was written, so that the next sink need not read it again."""
-        if self._last is not None and not self._last.done:
+        """Say that the last batch was written, so that the next sink need not read it again.
+
+        Says nothing of a batch that another began: it may have been killed before its rows, and only a replay is sure of them.
+        """
+        if self._wrote and self._last is not None and not self._last.done:
             self._last = replace(self._last, done=True)
             self._journal(self._last)
 
     def last_intent(self) -> Intent | None:
         """The newest intent of this epoch: one that is not done is written once more before anything else."""
         self._last, self._positions = self._read()
+        self._wrote = False
         return self._last
 
     def positions(self) -> dict[tuple[str, int], int]:

@@ -8,6 +8,7 @@ from typing import Any
 import clickhouse_connect
 import pytest
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 from sql_story import FIRST, TWICE, USD, WAITING, Log, completed, of, story
 
 from projections.clickhouse.cluster import clustered
@@ -185,10 +186,29 @@ def test_the_last_entry_of_the_journal_knows_every_partition(client: Client) -> 
     assert intent is not None
     assert (intent.number, intent.done, intent.ranges) == (2, False, {("llm.a", 0): (5, 5)})
     assert restarted.positions() == {("llm.a", 0): 6, ("llm.b", 3): 10}
-    restarted.finish()
-    restarted.finish()
-    after = Writer(client, "j").last_intent()
-    assert after is not None and after.done and after.ranges == intent.ranges
+
+
+def test_only_who_wrote_a_batch_says_that_it_is_written(client: Client) -> None:
+    ranges = {("llm.a", 0): (0, 4)}
+    Writer(client, "f").write(ranges, [])
+    standby = Writer(client, "f")
+    standby.finish()
+    unfinished = standby.last_intent()
+    assert unfinished is not None and not unfinished.done
+    standby.write(unfinished.ranges, [])
+    standby.finish()
+    standby.finish()
+    after = Writer(client, "f").last_intent()
+    assert after is not None and (after.done, after.number, after.ranges) == (True, 1, ranges)
+
+
+def test_a_batch_whose_rows_were_refused_is_not_said_to_be_written(client: Client) -> None:
+    writer = Writer(client, "r")
+    with pytest.raises(DatabaseError):
+        writer.write({("llm.a", 0): (0, 0)}, [STORY.blocks[0][:-1]])
+    writer.finish()
+    left = Writer(client, "r").last_intent()
+    assert left is not None and not left.done
 
 
 def test_a_database_of_another_version_is_refused(client: Client) -> None:

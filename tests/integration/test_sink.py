@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from infra.kafka import EmbeddedKafka
 from infra.sql.engine import Engine
 from projections.clickhouse.container import Block
 from projections.clickhouse.migrate import migrate
-from projections.clickhouse.writer import Writer
+from projections.clickhouse.writer import Intent, Writer
 from schemas.codec import Codec
+from streams.chores import Chore
 from streams.recorder import Recorder
 from streams.settings import Settings
 from streams.sink import Sink
@@ -131,3 +133,51 @@ async def test_what_was_taken_when_the_group_changed_hands_is_written_once(
         await running[-1]
         assert counts() == [EVENTS, EVENTS]
         assert engine.execute("SELECT count() FROM turnout.drift") == b"0\n"
+
+
+class Journal(Writer):
+    """Notes who asks it while a chore is done."""
+
+    chore_runs = False
+    asked_meanwhile = False
+
+    def last_intent(self) -> Intent | None:
+        self.asked_meanwhile = self.asked_meanwhile or self.chore_runs
+        return super().last_intent()
+
+
+async def test_a_rebalance_waits_for_the_chore_that_uses_the_client(
+    kafka: EmbeddedKafka, prefix: str, tmp_path: Path
+) -> None:
+    settings, topics = await prepared(kafka, prefix)
+    with Engine(tmp_path) as engine, contextlib.ExitStack() as clients:
+        first, second = (clients.enter_context(contextlib.closing(engine.client())) for _ in range(2))
+        migrate(first)
+        journal, began, may_end = Journal(first, "s"), threading.Event(), threading.Event()
+        stood_by = list[int]()
+
+        def chore(now: int) -> None:
+            journal.chore_runs = True
+            began.set()
+            may_end.wait(60)
+            journal.chore_runs = False
+
+        owner = Sink(settings, topics, journal, Codec(), [Chore("slow", 1e9, chore)])
+        standby = Sink(settings, topics, Writer(second, "s"), Codec(), [Chore("none", 1e9, stood_by.append)])
+        stop = asyncio.Event()
+        running = [asyncio.create_task(owner.run(stop))]
+        async with asyncio.timeout(60):
+            await asyncio.to_thread(began.wait)
+            running.append(asyncio.create_task(standby.run(stop)))
+            # The group has both once the eldest has its partitions again.
+            while not standby._settled:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.5)
+            assert not owner._settled
+            may_end.set()
+            while not owner._settled:
+                await asyncio.sleep(0.05)
+        stop.set()
+        await asyncio.gather(*running)
+        assert not journal.asked_meanwhile
+        assert not stood_by

@@ -6,7 +6,9 @@ import threading
 import time
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer, ConsumerRecord
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from infra.bench.fold_logs import attempts
 from infra.kafka import EmbeddedKafka
@@ -15,8 +17,9 @@ from projections.clickhouse.container import Block
 from projections.clickhouse.migrate import migrate
 from projections.clickhouse.writer import Intent, Writer
 from schemas.codec import Codec
+from streams.assignor import AllToOne
 from streams.chores import Chore
-from streams.recorder import Recorder
+from streams.recorder import SINK_KINDS, Recorder
 from streams.settings import Settings
 from streams.sink import Sink
 from streams.topics import Topics, create_topics, topics_of
@@ -133,6 +136,40 @@ async def test_what_was_taken_when_the_group_changed_hands_is_written_once(
         await running[-1]
         assert counts() == [EVENTS, EVENTS]
         assert engine.execute("SELECT count() FROM turnout.drift") == b"0\n"
+
+
+async def test_who_stands_by_leaves_the_batch_of_a_dead_sink_unfinished(
+    kafka: EmbeddedKafka, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, topics = await prepared(kafka, prefix)
+    await publish(settings, 0, 300)
+    begun = {(f"{prefix}attempts", partition): (0, 99) for partition in range(3)}
+    with Engine(tmp_path) as engine, contextlib.closing(engine.client()) as client:
+        migrate(client)
+        # Killed between its intent and its rows; the group still holds the partitions for it.
+        with pytest.raises(DatabaseError):
+            Writer(client, "s").write(begun, [b"no rows"])
+        dead = AIOKafkaConsumer(
+            bootstrap_servers=kafka.bootstrap_servers, group_id=f"{prefix}turnout-sink", client_id="sink-0",
+            partition_assignment_strategy=[AllToOne], enable_auto_commit=False,
+        )  # fmt: skip
+        await dead.start()
+        dead.subscribe([topics.name(kind) for kind in SINK_KINDS])
+        monkeypatch.setattr("streams.sink.QUIET_FLUSH_S", 0.1)
+        sink, stop = Sink(settings, topics, Writer(client, "s"), Codec()), asyncio.Event()
+        async with asyncio.timeout(90):
+            while not dead.assignment():
+                await dead.getmany(timeout_ms=50)
+            running = asyncio.create_task(sink.run(stop))
+            while not sink._settled:
+                await asyncio.sleep(0.05)
+            assert not sink._consumer.assignment()
+            await asyncio.sleep(1.0)
+            await dead.stop()
+            while engine.execute("SELECT count() FROM turnout.log") != b"300\n":
+                await asyncio.sleep(0.1)
+        stop.set()
+        await running
 
 
 class Journal(Writer):

@@ -122,15 +122,18 @@ def _budgets(length: float) -> tuple[Step, ...]:
     return tuple(sorted((*changes, *kills), key=lambda step: step.at_s))
 
 
-def _random_kills(length: float) -> tuple[Step, ...]:
-    """kill -9 of a worker at random moments, back at once: between call, events, answer and commit."""
-    rng = random.Random(length)
-    at, steps = 3.0, []
-    while at < length:
-        steps.append(Step(round(at, 2), "kill-worker", rng.random(), 0.2))
-        # A dead worker's partitions move once its session has timed out: a kill that comes earlier meets nobody at work.
-        at += rng.uniform(8.0, 14.0)
-    return tuple(steps)
+def _at_random(fault: str, low_s: float, high_s: float) -> Callable[[float], tuple[Step, ...]]:
+    """kill -9 of a process at random moments, back at once."""
+
+    def steps(length: float) -> tuple[Step, ...]:
+        rng = random.Random(length)
+        at, found = 3.0, []
+        while at < length:
+            found.append(Step(round(at, 2), fault, rng.random(), 0.2))
+            at += rng.uniform(low_s, high_s)
+        return tuple(found)
+
+    return steps
 
 
 PLANS: Mapping[str, Named] = {
@@ -150,6 +153,12 @@ PLANS: Mapping[str, Named] = {
     ),
     "freeze-broker": Named("SIGSTOP of the broker for 25 s", _at("freeze-broker", 0.4, seconds=25.0)),
     "kill-sink": Named("kill -9 of the sink", _at("kill-sink", 0.3, 0.6), owners_stay=True),
+    "kill-sinks": Named(
+        "kill -9 of the sink every 3 to 14 seconds: some die before the group lets them write",
+        _at_random("kill-sink", 3.0, 14.0),
+        owners_stay=True,
+        overrides={"worker": {"session_timeout_s": 6}},
+    ),
     "same-ids-twice": Named(
         "the same ids are published twice", _at("same-ids-twice", 0.2, 0.4, 0.6, 0.8, count=150), owners_stay=True
     ),
@@ -165,7 +174,9 @@ PLANS: Mapping[str, Named] = {
     ),
     "kill-at-random": Named(
         "kill -9 of a worker every 8 to 14 seconds",
-        _random_kills,
+        # Between call, events, answer and commit. A dead worker's partitions move once its session has timed out: a kill that
+        # comes earlier meets nobody at work.
+        _at_random("kill-worker", 8.0, 14.0),
         overrides={"worker": {"session_timeout_s": 6, "drain_s": 5}},
     ),
     "stale-projector": Named(

@@ -31,6 +31,7 @@ WHERE scope != '' AND if(applied, offset = last_applied, offset > last_applied)
 GROUP BY scope, period;
 
 -- Charges of the periods that run now, by scope. Added up by tenant and deployment before they are counted for every scope and period.
+-- What `charges` says, written out: planning two views in each other took a tenth of the time of `budgets`.
 CREATE OR REPLACE VIEW turnout.spent AS
 SELECT scope, sums.1 AS period, sum(sums.2) AS nano_usd
 FROM (
@@ -38,7 +39,16 @@ FROM (
         [('hour', sumIf(c.nano_usd, c.hour >= toStartOfHour(now('UTC')))), ('day', sumIf(c.nano_usd, c.hour >= toStartOfDay(now('UTC')))),
             ('week', sumIf(c.nano_usd, c.hour >= toDateTime(toMonday(now('UTC')), 'UTC'))),
             ('month', sumIf(c.nano_usd, c.hour >= toDateTime(toStartOfMonth(now('UTC')), 'UTC')))] AS sums
-    FROM turnout.charges AS c
+    FROM (
+        SELECT hour, tenant, provider, deployment, nano_usd FROM turnout.tenant_hour
+        UNION ALL
+        SELECT toDateTime(toStartOfHour(f.logged_at), 'UTC') AS hour, f.tenant AS tenant, f.provider AS provider,
+            f.deployment AS deployment, f.nano_usd AS nano_usd
+        FROM turnout.charges_by_time AS f FINAL
+        WHERE (f.hour, f.minute, f.source_topic, f.source_partition, f.source_offset, f.cost_id) IN (
+            SELECT hour, minute, source_topic, source_partition, source_offset, cost_id FROM turnout.estimates_by_time
+        ) AND f.estimated
+    ) AS c
     WHERE c.hour >= least(toDateTime(toMonday(now('UTC')), 'UTC'), toDateTime(toStartOfMonth(now('UTC')), 'UTC'))
     GROUP BY tenant, provider, deployment
 )

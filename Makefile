@@ -8,7 +8,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-.PHONY: install demo up test lint unit bench clean
+.PHONY: install demo up test lint unit long bench clean
 install: $(VENV)/.installed
 
 demo: install
@@ -28,6 +28,10 @@ lint: install
 
 unit: install
 	$(BIN)/python -m pytest tests/unit tests/property tests/golden
+
+# Ten thousand generated cases of every fold, in place of a hundred.
+long: install
+	$(BIN)/python -m pytest tests/property --cases 10000
 
 bench: install
 	$(BIN)/python -m infra.bench.pipeline

@@ -29,9 +29,9 @@ lint: install
 unit: install
 	$(BIN)/python -m pytest tests/unit tests/property tests/golden
 
-# Ten thousand generated cases of every fold, in place of a hundred.
+# Ten thousand generated cases of every fold in place of a hundred, and a thousand streams that break off.
 long: install
-	$(BIN)/python -m pytest tests/property --cases 10000
+	$(BIN)/python -m pytest tests/property tests/integration/test_stream_cuts.py --cases 10000 --stream-cuts 1000
 
 bench: install
 	$(BIN)/python -m infra.bench.pipeline

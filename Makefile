@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard agents/routing/kernel/*.py)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
@@ -37,4 +37,4 @@ bench: install
 	$(BIN)/python -m infra.bench.pipeline
 
 clean:
-	rm -rf $(VENV) build *.egg-info data
+	rm -rf $(VENV) build *.egg-info data agents/routing/kernel/*.so

@@ -44,10 +44,10 @@ class Knowledge:
     """What the router reads back from the log; all of it live."""
 
     inforce: Callable[[], InForce]
-    circuits: Mapping[str, CircuitState]
-    health: Mapping[str, HealthState]
+    circuits: dict[str, CircuitState]
+    health: dict[str, HealthState]
     spend: Any
-    learned: Mapping[str, LearnedState] = field(default_factory=dict)
+    learned: dict[str, LearnedState] = field(default_factory=dict)
     quality: Mapping[str, QualityState] = field(default_factory=dict)
     demand: Demand = field(default_factory=Demand)
 

@@ -1,17 +1,18 @@
 """Balancers: which of several equal replicas takes the request. A balancer is one function in BALANCERS."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate
 from math import ceil, gcd, lcm, log
 
-from agents.routing.adaptive import mixed
+from agents.routing.kernel.columns import speeds
+from agents.routing.kernel.drawing import drawn, mixed
+from agents.routing.kernel.lookup import picked
+from agents.routing.kernel.ranking import lowest
 from agents.routing.setting import Setting
 
-Balancer = Callable[[Sequence[int], Setting, int], int]
+Balancer = Callable[[list[int], Setting, int], int]
 """(places of the replicas in order of their ids, setting, turn of this group) -> the place chosen."""
 LONGEST_CYCLE = 1_000
 BOUNDED_LOAD = 1.25
@@ -20,31 +21,31 @@ CLAMP = 4.0
 UNIT = 1 << 64
 
 
-def round_robin(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def round_robin(replicas: list[int], setting: Setting, turn: int) -> int:
     """Each in its turn."""
     return replicas[turn % len(replicas)]
 
 
-def weighted_round_robin(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def weighted_round_robin(replicas: list[int], setting: Setting, turn: int) -> int:
     """Each as often as its weight says, spread evenly over the cycle (the smooth form that nginx uses)."""
     cycle = smooth_cycle(tuple(_weight(setting, k) for k in replicas))
     return replicas[cycle[turn % len(cycle)]]
 
 
-def least_connections(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def least_connections(replicas: list[int], setting: Setting, turn: int) -> int:
     """The fewest calls under way for its weight, this one included; equals in their turn.
 
     With several workers only the better of two drawn by weight, so that all do not herd onto the same.
     """
-    flying, weight = setting.in_flight(), setting.field.weight
     if setting.view.workers > 1 and len(replicas) > 2:
         # Drawn evenly, a replica would get twice its even share at most, however much it weighs.
-        weights = [weight[k] for k in replicas]
-        replicas = sorted({_drawn(weights, replicas, setting.seed), _drawn(weights, replicas, mixed(setting.seed))})
-    return _least([(flying[k] + 1) / weight[k] for k in replicas], replicas, turn)
+        weights = [_weight(setting, k) for k in replicas]
+        replicas = sorted({drawn(weights, replicas, setting.seed), drawn(weights, replicas, mixed(setting.seed))})
+    least = lowest(setting.crowding(), replicas)
+    return least[turn % len(least)]
 
 
-def least_response_time(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def least_response_time(replicas: list[int], setting: Setting, turn: int) -> int:
     """The shortest peak EWMA times calls under way (this one included), divided by success and weight."""
     flying, facts = setting.in_flight(), setting.pace.facts
     times = response_ms(replicas, setting)
@@ -54,7 +55,7 @@ def least_response_time(replicas: Sequence[int], setting: Setting, turn: int) ->
     return _least(waits, replicas, turn)
 
 
-def consistent_hash(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def consistent_hash(replicas: list[int], setting: Setting, turn: int) -> int:
     """Weighted rendezvous on the session: a lost replica moves only its own sessions. Nobody above 1.25 of its share.
 
     A request without a session hashes its seed.
@@ -76,7 +77,7 @@ def consistent_hash(replicas: Sequence[int], setting: Setting, turn: int) -> int
     return worth[0][1]
 
 
-def adaptive_weighted(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def adaptive_weighted(replicas: list[int], setting: Setting, turn: int) -> int:
     """Drawn by weights that follow success and time (health decays, so slowly) within a quarter and four times."""
     times, facts = response_ms(replicas, setting), setting.pace.facts
     usual = sum(times) / len(times)
@@ -84,17 +85,16 @@ def adaptive_weighted(replicas: Sequence[int], setting: Setting, turn: int) -> i
         _weight(setting, k) * min(CLAMP, max(1 / CLAMP, facts[k].success * usual / max(time, 1e-9)))
         for k, time in zip(replicas, times, strict=True)
     ]
-    return _drawn(shares, replicas, setting.seed)
+    return drawn(shares, replicas, setting.seed)
 
 
-def performance_based(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def performance_based(replicas: list[int], setting: Setting, turn: int) -> int:
     """Drawn in proportion to success x speed."""
-    times, facts = response_ms(replicas, setting), setting.pace.facts
-    shares = [facts[k].success / max(time, 1e-9) for k, time in zip(replicas, times, strict=True)]
-    return _drawn(shares, replicas, setting.seed)
+    shares = speeds(setting.pace.success, response_ms(replicas, setting), replicas)
+    return drawn(shares, replicas, setting.seed)
 
 
-def token_aware(replicas: Sequence[int], setting: Setting, turn: int) -> int:
+def token_aware(replicas: list[int], setting: Setting, turn: int) -> int:
     """The largest free share of tokens a minute, those in flight counted; then the fewest in flight for its weight."""
     tokens = setting.view.tokens_in_flight or {}
     limits, facts, names = setting.compiled.limits, setting.pace.facts, setting.field.names
@@ -111,26 +111,21 @@ def _weight(setting: Setting, k: int) -> float:
     return setting.field.weight[k]
 
 
-def response_ms(replicas: Sequence[int], setting: Setting) -> list[float]:
+def response_ms(replicas: list[int], setting: Setting) -> list[float]:
     """The worker's own peak EWMA where there is one, else the time that health says."""
     known, names, times = setting.view.response_ms, setting.field.names, setting.pace.times
     if not known:
-        return [times[k] for k in replicas]
+        return picked(times, replicas)
     return [known.get(names[k], times[k]) for k in replicas]
 
 
 def _least(keys: Sequence[float] | Sequence[tuple[float, ...]], replicas: Sequence[int], turn: int) -> int:
     """The least key; equals in their turn."""
     least = min(keys)
+    if keys.count(least) == 1:
+        return replicas[keys.index(least)]
     equals = [k for k, key in zip(replicas, keys, strict=True) if key == least]
     return equals[turn % len(equals)]
-
-
-def _drawn(shares: Sequence[float], replicas: Sequence[int], seed: int) -> int:
-    """One draw in proportion to the shares."""
-    ends = list(accumulate(shares))
-    place = bisect_right(ends, mixed(seed) / UNIT * ends[-1])
-    return replicas[min(place, len(replicas) - 1)]
 
 
 @lru_cache(maxsize=1024)

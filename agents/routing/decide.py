@@ -1,16 +1,17 @@
 """The decision: filters, estimates, ranking, balancing, plan. Same inputs, same bytes out."""
 
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import NamedTuple
 
 from agents.routing.budget import budgets_of, gate
 from agents.routing.choice import choice, min_quality_of, policies_of, priority_of
 from agents.routing.compiled import Compiled, compiled
 from agents.routing.cost_strategies import COST_ALONE, COST_STRATEGIES, PRICED
-from agents.routing.estimates import MILLION, P99_TOKENS_OUT, SCORE, TOKENS_OUT, tokens_in
+from agents.routing.estimates import MILLION, P99_TOKENS_OUT, TOKENS_OUT, tokens_in
 from agents.routing.field import field_of
 from agents.routing.filters import unavailable, unfit
+from agents.routing.kernel.columns import record
+from agents.routing.kernel.lookup import counts_of, picked
 from agents.routing.order import Ordered, ordered, plan_of, praise
 from agents.routing.profile import profile_of
 from agents.routing.remake import inputs_of, session_digest
@@ -88,7 +89,7 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     lengths = catalog.experience.lengths(task)
     longest = lengths.p99 if lengths else None
     size_in = tokens_in(request)
-    busy = list(map(view.in_flight.get, catalog.ids, repeat(0))) if view.in_flight else None
+    busy = counts_of(view.in_flight, catalog.ids) if view.in_flight else None
     out = unavailable(catalog, view, budget.closed, now, busy)
     misfits = unfit(
         catalog,
@@ -134,8 +135,6 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
     places = result.places
     plan = plan_of(field, places, routing.fallback, most)
     recorded = places[:RECORDED]
-    table = setting.table
-    table[:, SCORE] = result.scores
     return Decision(
         plan=plan,
         strategy=chosen.strategy,
@@ -154,18 +153,18 @@ def decide(request: ChatRequest, tenant: str, view: RoutingView, *, now: int, de
             *changed,
             *field.left_out,
         ),
-        candidates=tuple(map(field.index.__getitem__, recorded)),
-        estimates=table.take(recorded, axis=0).tobytes(),
-        propensities=() if result.propensities is None else tuple([result.propensities[k] for k in recorded]),
+        candidates=tuple(picked(field.index, recorded)),
+        estimates=record(setting.table, result.scores, recorded),
+        propensities=() if result.propensities is None else tuple(picked(result.propensities, recorded)),
         excluded=field.excluded,
         cut=len(field.members) > RECORDED,
         control_offset=inforce.offset,
         seed=seed,
         estimated_tokens_in=size_in,
-        estimated_tokens_out=int(table[places[0], TOKENS_OUT]),
+        estimated_tokens_out=int(setting.table[places[0], TOKENS_OUT]),
         reserve_nano_usd=_reserves(catalog, plan, request.max_tokens, size_in, longest),
         blocks=field.tiers,
-        in_flight=tuple([busy[field.members[k]] for k in recorded]) if busy else (),
+        in_flight=tuple(picked(setting.in_flight(), recorded)) if busy else (),
         inputs=inputs_of(setting, chosen, result, recorded),
         turn=result.turn,
         workers=view.workers,

@@ -7,19 +7,26 @@ import numpy as np
 from agents.routing.estimates import Column
 from agents.routing.experience import Realised
 
+PRIOR_SPREAD = 0.022
+"""One standard deviation of the truth around the estimates' utility, what is doubted of quality aside."""
+CALL_SPREAD = 0.03
+"""One standard deviation of a single call's utility."""
+
 
 class Ratios(NamedTuple):
-    """By place. `calls`: decayed, 0 without evidence, where the rest is 1 or the estimate.
+    """By place; without evidence 1 or the estimate.
 
     `success`: the realised share; `tries`: calls a success over those estimated; `length`: the deployment's own mean
-    answer over its model's; `time`: mean time over the time estimated for that length.
+    answer over its model's; `time`: mean time over the time estimated for that length. `variance`: of the utility after
+    so many calls, and `prior`: how much the estimates' weighs in it.
     """
 
-    calls: Column
     success: Column
     tries: Column
     length: Column
     time: Column
+    variance: Column
+    prior: Column
 
 
 def ratios(realised: Realised, at: Any, success: Any, first_ms: Any, token_ms: Any, wanted: Any) -> Ratios:
@@ -31,4 +38,7 @@ def ratios(realised: Realised, at: Any, success: Any, first_ms: Any, token_ms: A
     # Answers shorter than a cap tell nothing about being cut: a length never counts above what is wanted.
     length = np.where(tokens > 0, np.minimum(tokens, wanted) / wanted, 1.0)
     expected = first_ms + token_ms * np.where(tokens > 0, tokens, wanted)
-    return Ratios(calls, share, success / share, length, np.where(told, ms / expected, 1.0))
+    # Weights are inverse variances, so a few calls move what is uncertain, and many are believed over any estimate.
+    variance = 1 / (1 / PRIOR_SPREAD**2 + calls / CALL_SPREAD**2)
+    time = np.where(told, ms / expected, 1.0)
+    return Ratios(share, success / share, length, time, variance, variance / PRIOR_SPREAD**2)

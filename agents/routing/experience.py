@@ -78,7 +78,7 @@ class Experience:
         """Bring the tables up to `now` (microseconds). `states`: by position."""
         span = now // CALLS_SPAN
         # Lists compare by identity first, so what did not change costs one comparison each.
-        if span == self._span and states == self._seen:
+        if span == self._span and (states is self._seen or states == self._seen):
             return
         self._seen, self._span = states, span
         self.version += 1

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from itertools import repeat
-from operator import ge
 from typing import NamedTuple
 
 from agents.routing.compiled import Compiled
 from agents.routing.estimates import reserve, tokens_needed
+from agents.routing.kernel.lookup import any_reached
 from agents.routing.learned import MINUTE
 from agents.routing.view import RoutingView
 from schemas.requests import ChatRequest
@@ -80,7 +80,7 @@ class Calm(NamedTuple):
 
 
 def unavailable(
-    compiled: Compiled, view: RoutingView, closed: Mapping[int, int], now: int, flying: Sequence[int] | None
+    compiled: Compiled, view: RoutingView, closed: Mapping[int, int], now: int, flying: list[int] | None
 ) -> Unavailable:
     """The first reason of each deployment that cannot be called now. `closed`: positions without a budget, until.
 
@@ -88,8 +88,7 @@ def unavailable(
     """
     learned, troubles = compiled.learned, compiled.troubles.of(view.circuits, view.inforce.forced)
     probing = view.inforce.configuration.circuit.probe_interval_s > 0
-    # All in C while nobody is at a limit, which is nearly always.
-    crowded = any(map(ge, flying or repeat(0), learned.rooms))
+    crowded = any_reached(flying, learned.rooms) if flying else learned.used_up
     # An entry stays after its time until a call succeeds: what is over must not cost the fast path.
     cooling = view.cooling and any(map(now.__lt__, view.cooling.values()))
     if not (

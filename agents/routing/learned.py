@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from agents.routing.kernel.lookup import unchanged
 from agents.routing.lately import Lately, lately
 from schemas.catalog import Limits
 from schemas.histogram import value_of
@@ -74,10 +75,10 @@ class Learned:
 
     `version` counts the changes; `streams`: what `learned` held by position.
 
-    `rooms`: by position, calls in flight from which on a limit is reached.
+    `rooms`: by position, calls in flight from which on a limit is reached; `used_up`: where none is in flight too.
     """
 
-    def __init__(self, ids: Sequence[str], limits: Sequence[Limits]) -> None:
+    def __init__(self, ids: list[str], limits: Sequence[Limits]) -> None:
         size = len(ids)
         self._ids = ids
         self._limits = limits
@@ -91,17 +92,14 @@ class Learned:
         self.facts = [unknown] * size
         self._spread_out()
 
-    def refresh(
-        self, health: Mapping[str, HealthState], now: int, learned: Mapping[str, LearnedState] | None = None
-    ) -> None:
+    def refresh(self, health: dict[str, HealthState], now: int, learned: dict[str, LearnedState] | None = None) -> None:
         """Bring the facts up to `now` (microseconds)."""
         minute = now // MINUTE
+        aged = minute != self._minute
+        if not aged and unchanged(health, self._ids, self._seen) and unchanged(learned or {}, self._ids, self.streams):
+            return
         states = list(map(health.get, self._ids))
         streams = list(map(learned.get, self._ids)) if learned else self._nothing
-        aged = minute != self._minute
-        # Lists compare by identity first, so unchanged health costs one comparison each.
-        if not aged and states == self._seen and streams == self.streams:
-            return
         for position, (state, stream) in enumerate(zip(states, streams, strict=True)):
             changed = state is not self._seen[position] or stream is not self.streams[position]
             if changed or (aged and state is not None):
@@ -128,7 +126,10 @@ class Learned:
         self.tokens = np.array([fact.tokens for fact in facts], dtype=np.float64)
         self.slowest_p95_ms = max((fact.p95_ms for fact in facts), default=0.0)
         self.unhealthy = [position for position, fact in enumerate(facts) if fact.unhealthy]
-        self.rooms = [_room(limits, fact) for limits, fact in zip(self._limits, facts, strict=True)]
+        self.rooms = np.array(
+            [_room(limits, fact) for limits, fact in zip(self._limits, facts, strict=True)], np.float64
+        )
+        self.used_up = bool((self.rooms <= 0).any())
 
 
 def _room(limits: Limits, facts: Facts) -> float:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 from agents.routing.adaptive import knows_utilities, may_explore
 from agents.routing.balancers import BALANCERS
 from agents.routing.choice import Choice
-from agents.routing.confidence import RIVALS, confidence
-from agents.routing.estimates import Table
+from agents.routing.estimates import Column
 from agents.routing.field import Field
+from agents.routing.kernel.columns import values_at
+from agents.routing.kernel.confidence import RIVALS, confidence
 from agents.routing.setting import Setting
 from agents.routing.strategies import QUALITY_TIE, RECORDED, STRATEGIES, SUPERLATIVES
 from schemas.events import PlanStep
@@ -25,7 +26,7 @@ class Ordered(NamedTuple):
 
     places: list[int]
     leaders: int
-    scores: Table
+    scores: Column
     replicas: int
     turn_key: str
     turn: int
@@ -34,7 +35,7 @@ class Ordered(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def ordered(setting: Setting, choice: Choice, most: int, recorded: Table | None = None) -> Ordered:
+def ordered(setting: Setting, choice: Choice, most: int, recorded: Column | None = None) -> Ordered:
     """Order the places of the field. `most`: length of the plan. `recorded`: scores of a decision that is re-made, which
     does not say again how sure it was."""
     strategy, field = STRATEGIES[choice.strategy], setting.field
@@ -68,7 +69,7 @@ def ordered(setting: Setting, choice: Choice, most: int, recorded: Table | None 
     sure = 1.0
     if leaders > 1 and recorded is None:
         contest = [winner, *_rivals(setting, ranking, winner)]
-        sure = confidence([scores.item(k) for k in contest], strategy.spread(setting, contest))
+        sure = confidence(values_at(scores, contest), strategy.spread(setting, contest))
     if most > 1 and len(places) > 2:
         _spread_lanes(setting, places, most)
     return Ordered(places, leaders, scores, replicas, turn_key, turn, sure, propensities, reasons)

@@ -1,5 +1,6 @@
 """What health, lengths and prices make of a field: cost, time, success as arrays by place. Made once a change of them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,31 +8,30 @@ import numpy as np
 
 from agents.routing.compiled import Compiled
 from agents.routing.estimates import (
-    COST,
     ESTIMATE_FIELDS,
     LOWER,
     MILLION,
     MS,
     QUALITY,
     SUCCESS,
-    TOKENS_IN,
     TOKENS_OUT,
     Column,
     Table,
 )
 from agents.routing.evidence import Ratios, ratios
 from agents.routing.experience import Realised
+from agents.routing.kernel.columns import Rates
+from agents.routing.learned import Facts
 
 
 class Pace:
-    """Owns the arrays by place. `template`: float32 (places, ESTIMATE_FIELDS) with what no request changes.
+    """Owns the arrays by place. `template`: float32 (places, ESTIMATE_FIELDS) with what no request changes; `rates`:
+    what the rest is reckoned from.
 
-    Cost of a request is `cost_in` x tokens in + `cost_out`, nano-USD a success; `ms` to the last token at p75 without
-    a queue, and `ms_busy` what a call under way adds; `requests_free`, `tokens_free`: the share left of this minute's
-    limits. `length_sd`: of the mean tokens of an answer, relative. `success_now`, `slower`: as Lately has them, `hold`:
-    the share of `success` that holds now. `realised`: what calls of the task came to against these estimates as they
-    hold now, None where none was made. `orders`, `sums` and its kin: memos of strategies and utilities. Lists are the
-    float32 columns.
+    `success_sd` and the relative `cost_spread`, `time_spread` are one standard deviation. `success_now`, `slower`: as
+    Lately has them, `hold`: the share of `success` that holds now. `realised`: what calls of the task came to against
+    these estimates as they hold now, None where none was made, and `realised_in` x tokens in + `realised_out` in cost.
+    `sums` and its kin: memos of the utilities.
     """
 
     def __init__(
@@ -48,32 +48,35 @@ class Pace:
         wanted = np.minimum(wanted, np.array(compiled.max_out)[at])
         success = learned.success[at]
         priced = factors / (success * MILLION)
-        self.cost_in: Column = compiled.prices_in[at] * priced
-        self.cost_out: Column = compiled.prices_out[at] * wanted * priced
-        self.ms: Column = learned.first_ms[at] + learned.token_ms[at] * wanted
-        self.per_call, self.per_request = compiled.per_call[at], compiled.per_request[at]
-        self.ms_busy: Column = self.ms * self.per_call
-        self.times: list[float] = self.ms.tolist()
-        self.requests_free: Column = 1 - learned.requests[at] * self.per_request
-        self.tokens_free = 1 - learned.tokens[at] * compiled.per_token[at]
+        cost_in, cost_out = compiled.prices_in[at] * priced, compiled.prices_out[at] * wanted * priced
+        ms = learned.first_ms[at] + learned.token_ms[at] * wanted
+        self.times: list[float] = ms.tolist()
+        per_call, per_request = compiled.per_call[at], compiled.per_request[at]
+        requests_free = 1 - learned.requests[at] * per_request
+        tokens_free = 1 - learned.tokens[at] * compiled.per_token[at]
+        self.rates = Rates(cost_in, cost_out, ms, ms * per_call, per_call, per_request, requests_free, tokens_free)
         self.weights = compiled.weights[at]
-        self.length_sd = length_sd
         self.facts = [learned.facts[position] for position in at.tolist()]
+        self.success_sd = [fact.success_sd for fact in self.facts]
+        self.cost_spread = [
+            math.hypot(fact.success_sd / fact.success, sd) for fact, sd in zip(self.facts, length_sd, strict=True)
+        ]
+        self.time_spread = [fact.time_spread for fact in self.facts]
+        self.latest_ms: Column = latest_ms(self.facts)
         self.success_now: Column = np.array([fact.lately.success for fact in self.facts])
         self.slower: Column = np.array([fact.lately.slower for fact in self.facts])
         self.hold: Column = self.success_now / success
         self.template = np.zeros((len(at), len(ESTIMATE_FIELDS)), dtype="<f4")
         self.template[:, TOKENS_OUT] = wanted
-        self.template[:, MS] = self.ms
+        self.template[:, MS] = ms
         self.template[:, SUCCESS] = success
         self.template[:, LOWER] = learned.lower[at]
         self.template[:, QUALITY] = quality
-        self.quality: Table = self.template[:, QUALITY].copy()
+        self.quality: Column = self.template[:, QUALITY].astype(np.float64)
         self.qualities: list[float] = self.quality.tolist()
-        self.lacking: list[float] = (-self.quality).tolist()
-        self.success: Table = self.template[:, SUCCESS].copy()
-        self.lower: Table = self.template[:, LOWER].copy()
-        self.orders: dict[object, Sequence[int]] = {}
+        self.lacking: Column = -self.quality
+        self.success: Column = self.template[:, SUCCESS].astype(np.float64)
+        self.lower: Column = self.template[:, LOWER].astype(np.float64)
         self.sums: dict[object, Any] = {}
         self.sums_now: dict[object, Any] = {}
         self.sums_realised: dict[object, Any] = {}
@@ -83,12 +86,16 @@ class Pace:
             told = ratios(realised, at, success, first, token, wanted)
             lasting = told.tries / self.hold
             self.realised = told._replace(success=np.minimum(1.0, told.success * self.hold), tries=lasting)
+            self.realised_in: Column = cost_in * lasting
+            self.realised_out: Column = cost_out * told.length * lasting
 
-    def estimates(self, size_in: int, loads: Column | None) -> Table:
-        """The table of a request. `loads`: calls under way by place."""
+    def estimates(self, size_in: int, loads: Column | None) -> tuple[Table, Column, Column]:
+        """The table of a request, its costs and its times. `loads`: calls under way by place."""
         table = self.template.copy()
-        table[:, TOKENS_IN] = size_in
-        table[:, COST] = self.cost_in * size_in + self.cost_out
-        if loads is not None:
-            table[:, MS] = self.ms + self.ms_busy * loads
-        return table
+        cost, ms = self.rates.estimate(table, size_in, loads)
+        return table, cost, ms
+
+
+def latest_ms(facts: Sequence[Facts]) -> Column:
+    """The p99 of the time; infinite where too few calls tell it."""
+    return np.array([fact.p99_ms or math.inf for fact in facts])

@@ -3,8 +3,6 @@
 It changes no decision, only who pays: the tables are functions of the same states, whoever makes them.
 """
 
-from collections.abc import Mapping
-
 from agents.routing.compiled import compiled
 from agents.routing.view import RoutingView
 from schemas.catalog import Catalog
@@ -16,9 +14,7 @@ def prepare(view: RoutingView, now: int) -> None:
     intake(view.inforce.configuration.catalog, view.health, view.learned, now)
 
 
-def intake(
-    catalog: Catalog, health: Mapping[str, HealthState], learned: Mapping[str, LearnedState] | None, now: int
-) -> None:
+def intake(catalog: Catalog, health: dict[str, HealthState], learned: dict[str, LearnedState] | None, now: int) -> None:
     """The same for who has no whole view."""
     tables = compiled(catalog)
     tables.learned.refresh(health, now, learned)

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from agents.routing.estimates import COST, ESTIMATE_FIELDS, LOWER, MS, QUALITY, 
 from agents.routing.field import Field
 from agents.routing.learned import Facts
 from agents.routing.order import Ordered, ordered, plan_of
-from agents.routing.pace import Pace
+from agents.routing.pace import Pace, latest_ms
 from agents.routing.setting import Setting
 from agents.routing.strategies import STRATEGIES
 from agents.routing.view import RoutingView, Spend
@@ -38,12 +39,13 @@ FROM_ESTIMATES = frozenset(("cost", "speed", "quality", "reliability"))
 """Strategies whose scores follow from the estimates; the others' scores are recorded as they were."""
 
 
+@lru_cache(maxsize=1024)
 def session_digest(session: str) -> int:
     """What events and hashing keep of a caller's session, never 0."""
     return 1 + int.from_bytes(blake2b(session.encode(), digest_size=7).digest(), "big")
 
 
-def inputs_of(setting: Setting, choice: Choice, result: Ordered, places: Sequence[int]) -> bytes:
+def inputs_of(setting: Setting, choice: Choice, result: Ordered, places: list[int]) -> bytes:
     """The columns of INPUTS for these places; a balancer that had nothing to choose looked at nothing."""
     names = INPUTS.get(choice.strategy, ())
     if result.replicas > 1:
@@ -51,7 +53,7 @@ def inputs_of(setting: Setting, choice: Choice, result: Ordered, places: Sequenc
     return b"".join([array("d", _column(setting, name, places)).tobytes() for name in names])
 
 
-def _column(setting: Setting, name: str, places: Sequence[int]) -> list[float]:
+def _column(setting: Setting, name: str, places: list[int]) -> list[float]:
     facts, field = setting.pace.facts, setting.field
     match name:
         case "p99_ms":
@@ -115,11 +117,12 @@ class _Pace(Pace):
                 table[:, SUCCESS].tolist(), table[:, LOWER].tolist(), p99, tokens, strict=True
             )
         ]
-        self.quality, self.lower = table[:, QUALITY].copy(), table[:, LOWER].copy()
-        self.qualities, self.lacking = self.quality.tolist(), (-self.quality).tolist()
+        self.quality, self.lower = table[:, QUALITY].astype(np.float64), table[:, LOWER].astype(np.float64)
+        self.qualities, self.lacking = self.quality.tolist(), -self.quality
         self.weights = catalog.weights[field.members]
+        self.success = table[:, SUCCESS].astype(np.float64)
         self.times = inputs.get(RESPONSE_MS, none)
-        self.orders = {}
+        self.latest_ms = latest_ms(self.facts)
         # Whatever was learned is in the recorded scores; that something was lets the draws be made again.
         self.realised = cast(Any, drew) or None
 
@@ -134,7 +137,7 @@ def _setting(decided: RouteDecided, catalog: Compiled, inforce: InForce) -> tupl
     names = INPUTS.get(decided.strategy, ()) + INPUTS.get(decided.balancer, ())
     inputs: dict[str, list[float]] = dict(zip(names, columns, strict=False))
     flying = [decided.in_flight[row] for row in rows] if decided.in_flight else [0] * len(rows)
-    drew, scores = bool(decided.propensities), table[:, SCORE].copy()
+    drew, scores = bool(decided.propensities), table[:, SCORE].astype(np.float64)
     tokens = inputs.get(TOKENS_IN_FLIGHT)
     view = RoutingView(
         inforce=inforce, circuits={}, health={}, spend=cast(Spend, None), in_flight={}, cooling={}, out_of_service={},
@@ -145,10 +148,11 @@ def _setting(decided: RouteDecided, catalog: Compiled, inforce: InForce) -> tupl
     belief = None
     if BELIEF_SD in inputs:
         belief = scores, np.array(inputs[BELIEF_SD], dtype="<f4")
+    cost, ms = (table[:, column].astype(np.float64) for column in (COST, MS))
     return Setting(
-        catalog, field, _Pace(catalog, field, table, inputs, drew), table, table[:, COST], table[:, MS], None, view,
-        request, decided.task, int(table[0, TOKENS_IN]), decided.seed, 0.0, {}, decided.session or decided.seed,
-        flying, np.array(flying, dtype=np.float64), belief,
+        catalog, field, _Pace(catalog, field, table, inputs, drew), table, cost, ms, None, view, request,
+        decided.task, int(table[0, TOKENS_IN]), decided.seed, 0.0, {}, decided.session or decided.seed,
+        flying, np.array(flying, dtype=np.float64), None, belief,
     ), scores  # fmt: skip
 
 

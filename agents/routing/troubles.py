@@ -1,24 +1,25 @@
 """Circuits that are not plainly closed, kept while their states are the same objects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from agents.routing.kernel.lookup import unchanged
 from schemas.state import CircuitState
 
 
 class Troubles:
     """Owns the last circuits seen. `of` costs one comparison a deployment while nothing changed."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: list[str]) -> None:
         self._ids = ids
-        self._seen: list[CircuitState | None] | None = None
+        self._seen: list[CircuitState | None] = [None] * len(ids)
         self._forced: Mapping[str, str] = {}
         self._found: list[tuple[int, CircuitState]] = []
 
-    def of(self, circuits: Mapping[str, CircuitState], forced: Mapping[str, str]) -> list[tuple[int, CircuitState]]:
+    def of(self, circuits: dict[str, CircuitState], forced: Mapping[str, str]) -> list[tuple[int, CircuitState]]:
         """(position, circuit) of those open, half-open or forced; a command counts before a fold has seen it."""
-        states = list(map(circuits.get, self._ids))
-        if states == self._seen and forced == self._forced:
+        if forced == self._forced and unchanged(circuits, self._ids, self._seen):
             return self._found
+        states = list(map(circuits.get, self._ids))
         found = []
         for position, (name, state) in enumerate(zip(self._ids, states, strict=True)):
             command = forced.get(name, "")

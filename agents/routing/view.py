@@ -33,10 +33,10 @@ class RoutingView:
     """
 
     inforce: InForce
-    circuits: Mapping[str, CircuitState]
-    health: Mapping[str, HealthState]
+    circuits: dict[str, CircuitState]
+    health: dict[str, HealthState]
     spend: Spend
-    in_flight: Mapping[str, int]
+    in_flight: dict[str, int]
     cooling: Mapping[str, int]
     out_of_service: Mapping[str, str]
     turn: int
@@ -44,7 +44,7 @@ class RoutingView:
     trials: frozenset[str] | set[str] = frozenset()
     turns: Mapping[str, int] | None = None
     workers: int = 1
-    learned: Mapping[str, LearnedState] | None = None
+    learned: dict[str, LearnedState] | None = None
     quality: Mapping[str, QualityState] | None = None
     tokens_in_flight: Mapping[str, int] | None = None
     response_ms: Mapping[str, float] | None = None

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from agents.routing.decide import decide
+from agents.routing.kernel.lookup import COMPILED
 from agents.routing.prepare import prepare
 from agents.routing.task import task_of
 from infra.bench.decision_world import NOW, asked, health, learned, world
@@ -184,7 +185,12 @@ def compare(figures: dict[str, float], theirs: dict[str, tuple[float, float]]) -
 
 
 def main(given: argparse.Namespace) -> None:
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = {"compiled": float(COMPILED)}
+    print(
+        "the kernel is compiled"
+        if COMPILED
+        else "the kernel runs as it stands: `make install` compiles it where a C compiler is"
+    )
     for size in SIZES:
         each = {strategy: turnout(size, strategy, given.rounds) for strategy in STRATEGIES}
         for strategy, (p50, p99) in each.items():

@@ -1,6 +1,5 @@
 """What outcomes teach: the simulator's calls as events on a log, folded by the folds that workers run."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -103,6 +102,6 @@ class Log:
                 if state is not None:
                     table[name] = state
         self._changed.clear()
-        tables: list[Mapping[str, Any]] = [dict(table) for table in self._tables.values()]
+        tables: list[dict[str, Any]] = [dict(table) for table in self._tables.values()]
         circuits, health, learned, quality = tables
         return replace(view, inforce=self.inforce, circuits=circuits, health=health, learned=learned, quality=quality)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.routing.confidence import OWN_DOUBT, confidence
+from agents.routing.kernel.confidence import OWN_DOUBT, confidence
 
 MEANS = st.floats(-2, 2, width=32)
 SPREADS = st.floats(0, 1, width=32)

@@ -11,7 +11,7 @@ import pytest
 from agents.routing.compiled import compiled
 from agents.routing.decide import Decision, decide
 from agents.routing.estimates import ESTIMATE_FIELDS, MEAN_TOKENS_OUT, P99_TOKENS_OUT, QUALITY, TOKENS_OUT
-from agents.routing.evidence import ratios
+from agents.routing.evidence import CALL_SPREAD, PRIOR_SPREAD, ratios
 from agents.routing.learned import facts_of
 from agents.routing.quality import QUALITY_SPREAD, believed_quality
 from agents.routing.view import RoutingView
@@ -201,7 +201,7 @@ class TestAdaptive:
         found = ratios(realised, np.array([0, 1]), np.array([0.9, 0.9]), 500.0, 20.0, np.array([300.0, 300.0]))
         assert found.time.tolist() == pytest.approx([1.0, 1.0])
         assert found.length.tolist() == [1.0, 1.0]
-        assert found.calls.tolist() == [100.0, 0.0]
+        assert found.prior.tolist() == pytest.approx([1 / (1 + 100 * (PRIOR_SPREAD / CALL_SPREAD) ** 2), 1.0])
         assert found.tries.tolist() == pytest.approx([0.9 / (100.9 / 101), 1.0])
 
 

@@ -1,8 +1,11 @@
 """How sure a ranking is: the probability that its first is truly the best, under the estimates' uncertainty."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
-from math import erf
+
+import cython
+from cython.cimports.libc.math import erf
 
 RIVALS = 6
 OWN_DOUBT = 0.85
@@ -13,17 +16,25 @@ nodes are calibrated as well as seven (infra.bench.simulator) at less than half 
 SQRT2 = math.sqrt(2)
 
 
-def confidence(means: Sequence[float], spreads: Sequence[float]) -> float:
+def confidence(means: list[float], spreads: list[float]) -> float:
     """P(the winner's score > all its rivals') for independent normals; 1.0 without a rival.
 
     Mean and standard deviation of the scores: the winner's first, then those of the next RIVALS that are no replicas.
     """
-    mean, step = means[0], spreads[0] * OWN_DOUBT * NODE
-    at_mean = below = above = 1.0
-    for rival, spread in zip(means[1:], spreads[1:], strict=True):
+    k: cython.Py_ssize_t
+    mean: cython.double = means[0]
+    step: cython.double = spreads[0] * OWN_DOUBT * NODE
+    own: cython.double = OWN_DOUBT * SQRT2
+    at_mean: cython.double = 1.0
+    below: cython.double = 1.0
+    above: cython.double = 1.0
+    for k in range(1, len(means)):
+        doubt: cython.double = spreads[k]
+        rival: cython.double = means[k]
         # So little stands for no doubt: erf is then one or minus one, or nothing where both scores are equal.
-        scale = 1 / max(spread * (OWN_DOUBT * SQRT2), 1e-150)
-        gap, wide = (mean - rival) * scale, step * scale
+        scale: cython.double = 1 / max(doubt * own, 1e-150)
+        gap: cython.double = (mean - rival) * scale
+        wide: cython.double = step * scale
         at_mean *= 0.5 + 0.5 * erf(gap)
         below *= 0.5 + 0.5 * erf(gap - wide)
         above *= 0.5 + 0.5 * erf(gap + wide)

@@ -7,7 +7,7 @@ from agents.routing.budget import budgets_of, gate
 from agents.routing.choice import choice, min_quality_of, policies_of, priority_of
 from agents.routing.compiled import Compiled, compiled
 from agents.routing.cost_strategies import COST_ALONE, COST_STRATEGIES, PRICED
-from agents.routing.estimates import MILLION, P99_TOKENS_OUT, TOKENS_OUT, tokens_in
+from agents.routing.estimates import MILLION, P99_TOKENS_OUT, RECORDED, TOKENS_OUT, tokens_in
 from agents.routing.field import field_of
 from agents.routing.filters import unavailable, unfit
 from agents.routing.kernel.columns import record
@@ -17,7 +17,6 @@ from agents.routing.profile import profile_of
 from agents.routing.remake import inputs_of, session_digest
 from agents.routing.sentences import rejection
 from agents.routing.setting import Setting, setting_of
-from agents.routing.strategies import RECORDED
 from agents.routing.task import task_of
 from agents.routing.utility import TARGET_MS
 from agents.routing.view import RoutingView

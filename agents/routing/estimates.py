@@ -16,6 +16,8 @@ ESTIMATE_FIELDS = (
     "success_mean", "success_lower", "quality_mean", "score",
 )  # fmt: skip
 TOKENS_IN, TOKENS_OUT, COST, MS, SUCCESS, LOWER, QUALITY, SCORE = range(len(ESTIMATE_FIELDS))
+RECORDED = 32
+"""Candidates that an event keeps at most; ties beyond them need no order."""
 Table = npt.NDArray[np.float32]
 Column = npt.NDArray[np.float64]
 BYTES_PER_TOKEN = 4

@@ -5,12 +5,12 @@ from typing import NamedTuple
 from agents.routing.adaptive import knows_utilities, may_explore
 from agents.routing.balancers import BALANCERS
 from agents.routing.choice import Choice
-from agents.routing.estimates import Column
+from agents.routing.estimates import RECORDED, Column
 from agents.routing.field import Field
 from agents.routing.kernel.columns import values_at
 from agents.routing.kernel.confidence import RIVALS, confidence
 from agents.routing.setting import Setting
-from agents.routing.strategies import QUALITY_TIE, RECORDED, STRATEGIES, SUPERLATIVES
+from agents.routing.strategies import QUALITY_TIE, STRATEGIES, SUPERLATIVES
 from schemas.events import PlanStep
 from schemas.units import nano_to_usd
 

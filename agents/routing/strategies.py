@@ -11,8 +11,6 @@ from agents.routing.utility import utility, utility_spreads
 
 COST_TIE = 0.02
 QUALITY_TIE = 0.01
-RECORDED = 32
-"""Places that are recorded; ties beyond them need no order."""
 Scores = Callable[[Setting], Column]
 """float64 by place, rounded to float32; higher is better, each by itself: no candidate changes another's."""
 Rank = Callable[[Setting, Column, int, int], list[int]]

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from agents.routing import kernel
+from agents.routing.estimates import RECORDED
 from agents.routing.kernel.columns import Rates, crowding, record, speeds, utilities, values_at
 from agents.routing.kernel.confidence import confidence
 from agents.routing.kernel.drawing import drawn, mixed
 from agents.routing.kernel.lookup import any_reached, counts_of, gathered, picked, unchanged
-from agents.routing.kernel.ranking import ENOUGH, lowest, ranked
+from agents.routing.kernel.ranking import lowest, ranked
 
 FOLDER = Path(kernel.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
@@ -66,8 +67,8 @@ class TestRanked:
     @given(st.integers(1, 90).flatmap(lambda size: columns(size, NUMBER, NUMBER)))
     def test_equals_stand_by_the_second(self, drawn: tuple[Any, Any]) -> None:
         scores, second = drawn
-        found = ranked(scores, 0, len(scores), second)[:ENOUGH]
-        assert found == sorted(range(len(scores)), key=lambda k: (-scores[k], second[k]))[:ENOUGH]
+        found = ranked(scores, 0, len(scores), second)[:RECORDED]
+        assert found == sorted(range(len(scores)), key=lambda k: (-scores[k], second[k]))[:RECORDED]
 
     def test_who_is_nearly_as_cheap_and_better_goes_first(self) -> None:
         costs, quality = np.array([100.0, 101.9, 102.1, 140.0]), np.array([0.5, 0.9, 0.99, 0.1])

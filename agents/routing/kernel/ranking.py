@@ -5,10 +5,10 @@ from __future__ import annotations
 import cython
 import numpy as np
 
+from agents.routing.estimates import RECORDED
+
 FEW = 64
 """Up to so many are sorted by insertion: a library is longer called."""
-ENOUGH = 32
-"""Ties beyond so many places need no order: no event records them."""
 
 
 def lowest(column: cython.double[::1], places: list[int]) -> list[int]:
@@ -34,7 +34,7 @@ def ranked(
     """The places from start to end by score, the highest first; equals in their order.
 
     With `second` each run of scores not below its first x factor - margin is sorted by that, the least first, and then by
-    score; a run that begins after 32 places is left as it is.
+    score; a run that begins after RECORDED places is left as it is.
     """
     at: cython.Py_ssize_t
     low: cython.Py_ssize_t = start
@@ -69,7 +69,7 @@ def _sort_runs(
             continue
         if mixed:
             _sort(places, start, end, second, scores)
-        if end >= ENOUGH:
+        if end >= RECORDED:
             return
         start, mixed = end, False
         bound, lead = scores[k] * factor - margin, second[k]

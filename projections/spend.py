@@ -10,8 +10,8 @@ from schemas.state import Estimate, Reservation, SpendState, Sums
 from schemas.units import MICROS_PER_S
 
 GRACE = 30 * MICROS_PER_S
-# A certain charge replaces an estimate only when its worker was slower than the deadline and GRACE, and then by no more than a
-# lease. Every snapshot holds all that are kept: of a provider whose calls time out, thousands an hour.
+# A charge follows an estimate only when its worker was slower than the deadline and GRACE, and then by no more than a lease.
+# Every snapshot holds all that are kept.
 ESTIMATES_KEPT = 3_600 * MICROS_PER_S
 NEVER = 2**63
 NOTHING = SpendState()
@@ -44,12 +44,13 @@ class SpendDraft:
 class SpendFold:
     """kind `spend`: tenant -> SpendState.
 
-    A charge counts in the hour, day, week and month of the record that settles it. A cost id that is neither open nor
+    A charge counts in the hour, day, week and month of the record that settles it. An estimate of the worker that called
+    settles as well; only what expired without a word of it is kept, to be replaced. A cost id that is neither open nor
     estimated was settled before: its second charge changes nothing.
     """
 
     kind: str = "spend"
-    version: int = 3
+    version: int = 4
     reads: tuple[type[Event], ...] = (CostReserved, CostIncurred)
 
     def initial(self) -> SpendState:
@@ -130,7 +131,7 @@ def _incurred(draft: SpendDraft, event: CostIncurred, now: int) -> bool:
         _take_back(draft, draft.estimated.pop(event.cost_id))
     else:
         return False
-    if guess:
+    if guess and not event.worker:
         draft.estimated[event.cost_id] = Estimate(event.nano_usd, now, event.deployment, event.provider)
         draft.due = min(draft.due, now + ESTIMATES_KEPT)
     if not draft.begun <= now < draft.ends:

@@ -26,6 +26,11 @@ def fold(*steps: tuple[int, Event]) -> SpendState:
     return state
 
 
+def expired(nano_usd: int) -> CostIncurred:
+    """As a tick derives it: no worker said it."""
+    return incurred(certainty="estimated", nano_usd=nano_usd, worker="")
+
+
 def tick(state: SpendState, now: int) -> tuple[SpendState, tuple[Event, ...]]:
     return FOLD.tick(state, "acme", at(now, ticked()), InForce())
 
@@ -100,9 +105,7 @@ def test_a_settlement_before_the_derived_estimate_wins() -> None:
 
 
 def test_a_late_settlement_replaces_the_estimate() -> None:
-    state = fold(
-        (NOON, reserved()), (NOON, incurred(certainty="estimated", nano_usd=900)), (NOON + 1, incurred(nano_usd=400))
-    )
+    state = fold((NOON, reserved()), (NOON, expired(900)), (NOON + 1, incurred(nano_usd=400)))
     assert state.periods("tenant")["hour"] == PeriodSpend(NOON, 400, 1)
     assert not state.estimated
     assert FOLD.step(state, at(NOON + 2, incurred(nano_usd=400)), InForce())[0] is state
@@ -111,15 +114,23 @@ def test_a_late_settlement_replaces_the_estimate() -> None:
 def test_a_settlement_a_period_later_is_taken_back_only_where_the_period_goes_on() -> None:
     late = NOON + HOUR
     state = fold(
-        (NOON, reserved()), (NOON, incurred(certainty="estimated", nano_usd=900)),
+        (NOON, reserved()), (NOON, expired(900)),
         (NOON, reserved(cost_id="c2")), (late, incurred(cost_id="c2", nano_usd=7)), (late, incurred(nano_usd=400)),
     )  # fmt: skip
     assert state.periods("tenant")["hour"] == PeriodSpend(late, 407, 2)
     assert spent(state, period="month") == 407
 
 
+def test_an_estimate_of_the_worker_that_called_is_its_last_word() -> None:
+    # Kept like one that expired it would stand in every snapshot for an hour, and nothing would ever replace it.
+    state = fold((NOON, reserved()), (NOON, incurred(certainty="estimated", nano_usd=900)))
+    assert not state.estimated
+    assert FOLD.step(state, at(NOON + 1, expired(1_000)), InForce())[0] is state
+    assert spent(state) == 900
+
+
 def test_estimates_are_forgotten_after_an_hour() -> None:
-    state = fold((NOON, reserved()), (NOON, incurred(certainty="estimated")))
+    state = fold((NOON, reserved()), (NOON, expired(1_000)))
     assert tick(state, NOON + HOUR - 1)[0] is state
     forgotten, _ = tick(state, NOON + HOUR)
     assert not forgotten.estimated

@@ -42,15 +42,17 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 
 def night(seed: int, calls: int = 400) -> list[tuple[int, CostReserved | CostIncurred]]:
-    """Reservations and charges by broker time, from half an hour before midnight to half an hour after; some charges are
-    estimates, which are written twice, and some of those are settled later, on either side of midnight."""
+    """Reservations and charges by broker time, from half an hour before midnight to half an hour after. Some charges are
+    their worker's estimates; some reservations expired, which is written twice, and some of those are settled later, on
+    either side of midnight."""
     rng = random.Random(seed)
     moments = [TODAY - 1, TODAY, TODAY + 1]
     log: list[tuple[int, CostReserved | CostIncurred]] = []
     for number in range(calls):
         source, tenant = Source("llm.requests", seed, number), rng.choice(TENANTS)
         at = moments[number] if number < len(moments) else TODAY + rng.randrange(-HALF_HOUR, HALF_HOUR)
-        certainty = rng.choice(("certain", "certain", "estimated"))
+        kind = rng.choice(("certain", "certain", "estimated", "expired"))
+        certainty = "certain" if kind == "certain" else "estimated"
         cost = replace(
             charged(source, 0, 1, rng.choice(DEPLOYMENTS), rng.randrange(1, 10**9), certainty), tenant=tenant
         )
@@ -58,13 +60,15 @@ def night(seed: int, calls: int = 400) -> list[tuple[int, CostReserved | CostInc
             **of(source, 0, tenant=tenant), cost_id=cost.cost_id, number=1, nano_usd=10**9, deployment=cost.deployment,
             provider="openai", model="m", deadline_at=at,
         )  # fmt: skip
+        if kind == "expired":
+            cost = replace(cost, worker="")
         log += [(at - 1, reserved), (at, cost)]
-        if certainty == "estimated":
+        if kind == "expired":
             # Two projectors may both see a reservation expire; a certain charge is written by its one worker alone.
             log.append((at + rng.randrange(HALF_HOUR), cost))
-        if certainty == "estimated" and rng.random() < 0.5:
-            settled = replace(cost, certainty="certain", nano_usd=rng.randrange(1, 10**9))
-            log.append((at + rng.randrange(HALF_HOUR), settled))
+            if rng.random() < 0.5:
+                settled = replace(cost, certainty="certain", nano_usd=rng.randrange(1, 10**9))
+                log.append((at + rng.randrange(HALF_HOUR), settled))
     return sorted(log, key=lambda one: one[0])
 
 

@@ -122,8 +122,6 @@ def response_ms(replicas: list[int], setting: Setting) -> list[float]:
 def _least(keys: Sequence[float] | Sequence[tuple[float, ...]], replicas: Sequence[int], turn: int) -> int:
     """The least key; equals in their turn."""
     least = min(keys)
-    if keys.count(least) == 1:
-        return replicas[keys.index(least)]
     equals = [k for k, key in zip(replicas, keys, strict=True) if key == least]
     return equals[turn % len(equals)]
 

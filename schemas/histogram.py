@@ -5,6 +5,7 @@ exponent and mantissa, not from a logarithm, so that every machine puts a value 
 """
 
 import math
+from functools import lru_cache
 
 PER_OCTAVE = 16
 COARSE = 4
@@ -22,6 +23,7 @@ def bucket(ms: float) -> int:
     return exponent * PER_OCTAVE + int((mantissa - 0.5) * 2 * PER_OCTAVE)
 
 
+@lru_cache(maxsize=1024)
 def value_of(index: int) -> float:
     """The middle of a bucket in milliseconds."""
     exponent, part = divmod(index, PER_OCTAVE)

@@ -47,10 +47,10 @@ def least_connections(replicas: list[int], setting: Setting, turn: int) -> int:
 
 def least_response_time(replicas: list[int], setting: Setting, turn: int) -> int:
     """The shortest peak EWMA times calls under way (this one included), divided by success and weight."""
-    flying, facts = setting.in_flight(), setting.pace.facts
+    flying, success = setting.in_flight(), setting.pace.success
     times = response_ms(replicas, setting)
     waits = [
-        time * (flying[k] + 1) / facts[k].success / _weight(setting, k) for k, time in zip(replicas, times, strict=True)
+        time * (flying[k] + 1) / success.item(k) / _weight(setting, k) for k, time in zip(replicas, times, strict=True)
     ]
     return _least(waits, replicas, turn)
 
@@ -79,10 +79,10 @@ def consistent_hash(replicas: list[int], setting: Setting, turn: int) -> int:
 
 def adaptive_weighted(replicas: list[int], setting: Setting, turn: int) -> int:
     """Drawn by weights that follow success and time (health decays, so slowly) within a quarter and four times."""
-    times, facts = response_ms(replicas, setting), setting.pace.facts
+    times, success = response_ms(replicas, setting), setting.pace.success
     usual = sum(times) / len(times)
     shares = [
-        _weight(setting, k) * min(CLAMP, max(1 / CLAMP, facts[k].success * usual / max(time, 1e-9)))
+        _weight(setting, k) * min(CLAMP, max(1 / CLAMP, success.item(k) * usual / max(time, 1e-9)))
         for k, time in zip(replicas, times, strict=True)
     ]
     return drawn(shares, replicas, setting.seed)
@@ -97,12 +97,12 @@ def performance_based(replicas: list[int], setting: Setting, turn: int) -> int:
 def token_aware(replicas: list[int], setting: Setting, turn: int) -> int:
     """The largest free share of tokens a minute, those in flight counted; then the fewest in flight for its weight."""
     tokens = setting.view.tokens_in_flight or {}
-    limits, facts, names = setting.compiled.limits, setting.pace.facts, setting.field.names
+    limits, counted, names = setting.compiled.limits, setting.pace.tokens, setting.field.names
     members, flying = setting.field.members, setting.in_flight()
     keys = []
     for k in replicas:
         limit, busy = limits[members[k]].tokens_per_minute, tokens.get(names[k], 0)
-        used = (facts[k].tokens + busy) / limit if limit else 0.0
+        used = (counted[k] + busy) / limit if limit else 0.0
         keys.append((used, busy / _weight(setting, k), (flying[k] + 1) / _weight(setting, k)))
     return _least(keys, replicas, turn)
 

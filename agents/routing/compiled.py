@@ -5,10 +5,11 @@ in these lists, an *index* a place in the catalog, as events name it.
 """
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from agents.routing.estimates import Column
 from agents.routing.experience import Experience
 from agents.routing.learned import Learned
 from agents.routing.memo import by_identity
@@ -21,13 +22,30 @@ EMERGENCY = FALLBACK_TIERS.index("emergency")
 LOCAL = FALLBACK_TIERS.index("local")
 
 
+class Offer(NamedTuple):
+    """What the catalog says by position or place, as float64. Prices: nano-USD per million tokens. `per_call`,
+    `per_request`, `per_token`: the share of a limit that one takes, 0 without."""
+
+    price_in: Column
+    price_out: Column
+    max_out: Column
+    weight: Column
+    per_call: Column
+    per_request: Column
+    per_token: Column
+
+    def at(self, places: Any) -> "Offer":
+        """The columns at these positions, an array of them."""
+        return Offer(*[column[places] for column in self])
+
+
 class Compiled:
     """Owns the tables of one catalog, and the memos that depend on it (`profiles`, `learned`,
     `experience`, `qualities`, `troubles`, and `calm` of filters.py).
 
     `price_in`, `price_out`: nano-USD per million tokens. `group`: equal for replicas (prices stand at the model, so the
     same model in the same tier has the same price). `lane`: equal for the same provider with the same credential.
-    Positions in `by_model` ascend. `per_call`, `per_request`, `per_token`: share of a limit that one takes, 0 without.
+    Positions in `by_model` ascend. `offer`: what is reckoned with, as columns.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -57,20 +75,19 @@ class Compiled:
         self.qualities = Qualities(self.ids)
         self.steps = [PlanStep(name, FALLBACK_TIERS[tier]) for name, tier in zip(self.ids, self.tier, strict=True)]
         self.relaxed_steps = [PlanStep(name, FALLBACK_TIERS[EMERGENCY]) for name in self.ids]
-        self.prices_in = np.array(self.price_in, dtype=np.float64)
-        self.prices_out = np.array(self.price_out, dtype=np.float64)
-        self.least_max_out = min(self.max_out, default=0)
-        self.weights = np.array(self.weight, dtype=np.float64)
-        self.per_call = np.array([1 / limits.concurrency if limits.concurrency else 0.0 for limits in self.limits])
-        self.per_request = np.array(
-            [1 / limits.requests_per_minute if limits.requests_per_minute else 0.0 for limits in self.limits]
-        )
-        self.per_token = np.array(
-            [1 / limits.tokens_per_minute if limits.tokens_per_minute else 0.0 for limits in self.limits]
-        )
+        per_call = [share(limits.concurrency) for limits in self.limits]
+        per_request = [share(limits.requests_per_minute) for limits in self.limits]
+        per_token = [share(limits.tokens_per_minute) for limits in self.limits]
+        told = self.price_in, self.price_out, self.max_out, self.weight, per_call, per_request, per_token
+        self.offer = Offer(*[np.array(column, dtype=np.float64) for column in told])
         self.troubles = Troubles(self.ids)
         self.profiles: dict[tuple[Any, ...], Any] = {}
         self.calm: Any = None
+
+
+def share(limit: int | None) -> float:
+    """Of a limit, what one takes; 0 without a limit."""
+    return 1 / limit if limit else 0.0
 
 
 compiled = by_identity(Compiled)

@@ -22,7 +22,7 @@ class Field:
 
     `bounds`: places (start, end) of each block, best block first, and `tiers` the same as events say it. `groups`:
     replicas of the first block by group.
-    `names`, `group`, `weight`, `lane`, `replicated`: by place. `paces`: memo of the numbers that health changes.
+    `names`, `group`, `weight`, `lane`, `replicated`, `offer`: by place. `paces`: memo of the numbers that health changes.
     """
 
     def __init__(self, compiled: Compiled, view: RoutingView, profile: Profile, out: Unavailable, admitted: Admitted,
@@ -52,7 +52,8 @@ class Field:
             for position in self.members
         ]
         self.tiers = tuple(Block(self.steps[start].tier, end - start) for start, end in self.bounds)
-        self.limited = bool(compiled.per_call[self.at].any())
+        self.offer = compiled.offer.at(self.at)
+        self.limited = bool(self.offer.per_call.any())
         self.quality = np.array(profile.quality)[self.at]
         self.quality_sd = [profile.quality_sd[position] for position in self.members]
         self.quality_doubt = np.array(self.quality_sd)

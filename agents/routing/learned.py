@@ -1,15 +1,16 @@
-"""What the health of deployments says: success, time and recent traffic, as lists that are kept while it holds."""
+"""What the health of deployments says: success, time and recent traffic, as columns that are kept while it holds."""
 
 import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.routing.kernel.lookup import unchanged
+from agents.routing.estimates import Column
+from agents.routing.kernel.lookup import replaced
 from agents.routing.lately import Lately, lately
 from schemas.catalog import Limits
 from schemas.histogram import value_of
@@ -55,6 +56,27 @@ class Facts(NamedTuple):
     lately: Lately = Lately()
 
 
+class Columns(NamedTuple):
+    """The numbers of Facts by position or place, as float64."""
+
+    success: Column
+    lower: Column
+    success_sd: Column
+    first_ms: Column
+    token_ms: Column
+    p95_ms: Column
+    p99_ms: Column
+    time_spread: Column
+    requests: Column
+    tokens: Column
+    success_now: Column
+    slower: Column
+
+
+NUMBERS = Columns._fields.index("success_now")
+"""So many of them Facts has itself; the others stand in its Lately."""
+
+
 class Past(NamedTuple):
     """Decayed sums over `buckets` at `minute`: all of a deployment's but its last, which alone changes within a minute."""
 
@@ -73,7 +95,7 @@ class Past(NamedTuple):
 class Learned:
     """Owns the facts of all positions of a catalog. `refresh` reads only health that is another object.
 
-    `version` counts the changes; `streams`: what `learned` held by position.
+    `version` counts the changes; `streams`: what `learned` held by position; `columns`: the numbers of `facts`.
 
     `rooms`: by position, calls in flight from which on a limit is reached; `used_up`: where none is in flight too.
     """
@@ -88,24 +110,30 @@ class Learned:
         self._past: list[Past | None] = [None] * size
         self._minute = -1
         self.version = 0
-        unknown = facts_of(None, 0)
-        self.facts = [unknown] * size
-        self._spread_out()
+        self.facts = [facts_of(None, 0)] * size
+        self._table = np.zeros((len(Columns._fields), size))
+        self.columns = Columns(*self._table)
+        self.rooms = np.zeros(size)
+        self._spread_out(range(size))
 
     def refresh(self, health: dict[str, HealthState], now: int, learned: dict[str, LearnedState] | None = None) -> None:
         """Bring the facts up to `now` (microseconds)."""
         minute = now // MINUTE
         aged = minute != self._minute
-        if not aged and unchanged(health, self._ids, self._seen) and unchanged(learned or {}, self._ids, self.streams):
+        told, streamed = replaced(health, self._ids, self._seen), replaced(learned or {}, self._ids, self.streams)
+        if not aged and not told and not streamed:
             return
-        states = list(map(health.get, self._ids))
-        streams = list(map(learned.get, self._ids)) if learned else self._nothing
-        for position, (state, stream) in enumerate(zip(states, streams, strict=True)):
-            changed = state is not self._seen[position] or stream is not self.streams[position]
-            if changed or (aged and state is not None):
-                self.facts[position] = _facts(self._told(position, state, minute), stream.paces if stream else ())
-        self._seen, self.streams, self._minute = states, streams, minute
-        self._spread_out()
+        self._minute = minute
+        self._seen = list(map(health.get, self._ids))
+        self.streams = list(map(learned.get, self._ids)) if learned else self._nothing
+        changed = {*told, *streamed}
+        if aged:
+            changed.update(position for position, state in enumerate(self._seen) if state is not None)
+        for position in changed:
+            stream = self.streams[position]
+            past = self._told(position, self._seen[position], minute)
+            self.facts[position] = _facts(past, stream.paces if stream else ())
+        self._spread_out(sorted(changed))
 
     def _told(self, position: int, state: HealthState | None, minute: int) -> Past:
         """Sums over all buckets. Those over all but the last are kept: four fifths of the time of a snapshot."""
@@ -115,20 +143,19 @@ class Learned:
             known = self._past[position] = past_of(buckets[:-1], minute)
         return past_of(buckets[-1:], minute, known)
 
-    def _spread_out(self) -> None:
+    def at(self, places: Any) -> Columns:
+        """The columns at these positions, an array of them."""
+        return Columns(*self._table.take(places, axis=1))
+
+    def _spread_out(self, changed: Sequence[int]) -> None:
         facts = self.facts
         self.version += 1
-        self.success = np.array([fact.success for fact in facts])
-        self.lower = np.array([fact.lower for fact in facts])
-        self.first_ms = np.array([fact.first_ms for fact in facts])
-        self.token_ms = np.array([fact.token_ms for fact in facts])
-        self.requests = np.array([fact.requests for fact in facts], dtype=np.float64)
-        self.tokens = np.array([fact.tokens for fact in facts], dtype=np.float64)
-        self.slowest_p95_ms = max((fact.p95_ms for fact in facts), default=0.0)
+        if changed:
+            rows = [(*facts[position][:NUMBERS], *facts[position].lately) for position in changed]
+            self._table[:, changed] = np.transpose(rows)
+            self.rooms[changed] = [_room(self._limits[position], facts[position]) for position in changed]
+        self.slowest_p95_ms = self.columns.p95_ms.max(initial=0.0).item()
         self.unhealthy = [position for position, fact in enumerate(facts) if fact.unhealthy]
-        self.rooms = np.array(
-            [_room(limits, fact) for limits, fact in zip(self._limits, facts, strict=True)], np.float64
-        )
         self.used_up = bool((self.rooms <= 0).any())
 
 

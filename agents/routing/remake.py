@@ -13,7 +13,7 @@ from agents.routing.choice import Choice
 from agents.routing.compiled import Compiled, compiled
 from agents.routing.estimates import COST, ESTIMATE_FIELDS, LOWER, MS, QUALITY, SCORE, SUCCESS, TOKENS_IN
 from agents.routing.field import Field
-from agents.routing.learned import Facts
+from agents.routing.kernel.lookup import picked
 from agents.routing.order import Ordered, ordered, plan_of
 from agents.routing.pace import Pace, latest_ms
 from agents.routing.setting import Setting
@@ -54,17 +54,17 @@ def inputs_of(setting: Setting, choice: Choice, result: Ordered, places: list[in
 
 
 def _column(setting: Setting, name: str, places: list[int]) -> list[float]:
-    facts, field = setting.pace.facts, setting.field
+    pace, field = setting.pace, setting.field
     match name:
         case "p99_ms":
-            return [facts[k].p99_ms for k in places]
+            return picked(pace.p99_ms, places)
         case "belief_sd":
             spread = setting.belief[1].tolist() if setting.belief else [0.0] * len(field.members)
             return [spread[k] for k in places]
         case "response_ms":
             return response_ms(places, setting)
         case "tokens_this_minute":
-            return [facts[k].tokens for k in places]
+            return picked(pace.tokens, places)
     tokens = setting.view.tokens_in_flight or {}
     return [tokens.get(field.names[k], 0) for k in places]
 
@@ -110,19 +110,13 @@ class _Pace(Pace):
         self, catalog: Compiled, field: Field, table: Any, inputs: Mapping[str, list[float]], drew: bool
     ) -> None:
         none = [0.0] * len(field.members)
-        p99, tokens = inputs.get(P99_MS, none), inputs.get(TOKENS_MINUTE, none)
-        self.facts = [
-            Facts(success, lower, 0.0, 0.0, 0.0, 0.0, p99_ms, 0.0, 0, int(counted), unhealthy=False)
-            for success, lower, p99_ms, counted in zip(
-                table[:, SUCCESS].tolist(), table[:, LOWER].tolist(), p99, tokens, strict=True
-            )
-        ]
+        self.p99_ms, self.tokens = inputs.get(P99_MS, none), inputs.get(TOKENS_MINUTE, none)
         self.quality, self.lower = table[:, QUALITY].astype(np.float64), table[:, LOWER].astype(np.float64)
         self.qualities, self.lacking = self.quality.tolist(), -self.quality
-        self.weights = catalog.weights[field.members]
+        self.weights = catalog.offer.weight[field.members]
         self.success = table[:, SUCCESS].astype(np.float64)
         self.times = inputs.get(RESPONSE_MS, none)
-        self.latest_ms = latest_ms(self.facts)
+        self.latest_ms = latest_ms(np.array(self.p99_ms))
         # Whatever was learned is in the recorded scores; that something was lets the draws be made again.
         self.realised = cast(Any, drew) or None
 

@@ -95,13 +95,14 @@ def setting_of(
         if len(field.paces) >= PACES_KEPT:
             field.paces.clear()
         wanted: object = min(most, MEAN_TOKENS_OUT) if most else MEAN_TOKENS_OUT
-        length_sd = [LENGTH_SPREAD] * len(field.members)
+        length_sd: object = LENGTH_SPREAD
         if told is not None:
-            length_sd = told.spread[field.at].tolist()
+            length_sd = told.spread[field.at]
             wanted = np.minimum(told.mean[field.at], most or np.inf)
         factor = 1.0 if priced is None else np.array(priced)
         realised = compiled.experience.realised(task)
-        pace = Pace(compiled, field.at, field.quality, wanted, length_sd, factor, realised)
+        health = compiled.learned.at(field.at)
+        pace = Pace(health, field.offer, field.at, field.quality, wanted, length_sd, factor, realised)
         field.paces[key] = pace
     loads = gathered(busy, field.members) if busy and field.limited else None
     table, cost, ms = pace.estimates(size_in, loads)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from agents.routing.kernel.lookup import unchanged
+from agents.routing.kernel.lookup import replaced
 from schemas.state import CircuitState
 
 
@@ -17,7 +17,7 @@ class Troubles:
 
     def of(self, circuits: dict[str, CircuitState], forced: Mapping[str, str]) -> list[tuple[int, CircuitState]]:
         """(position, circuit) of those open, half-open or forced; a command counts before a fold has seen it."""
-        if forced == self._forced and unchanged(circuits, self._ids, self._seen):
+        if forced == self._forced and not replaced(circuits, self._ids, self._seen):
             return self._found
         states = list(map(circuits.get, self._ids))
         found = []

@@ -21,7 +21,7 @@ from agents.routing.estimates import RECORDED
 from agents.routing.kernel.columns import Rates, crowding, record, speeds, utilities, values_at
 from agents.routing.kernel.confidence import confidence
 from agents.routing.kernel.drawing import drawn, mixed
-from agents.routing.kernel.lookup import any_reached, counts_of, gathered, picked, unchanged
+from agents.routing.kernel.lookup import any_reached, counts_of, gathered, picked, replaced
 from agents.routing.kernel.ranking import lowest, ranked
 
 FOLDER = Path(kernel.__file__).parent
@@ -171,13 +171,14 @@ def test_lookup(counted: dict[str, int], names: list[str]) -> None:
         assert any_reached(counts, rooms) is plain.any_reached(counts, rooms)
 
 
-def test_unchanged_looks_at_the_objects() -> None:
-    for of in (unchanged, PLAIN["lookup"].unchanged):
+def test_replaced_looks_at_the_objects() -> None:
+    for of in (replaced, PLAIN["lookup"].replaced):
         state: dict[str, Any] = {"a": [], "b": []}
         known = [state["a"], state["b"], None]
-        assert of(state, ["a", "b", "c"], known)
-        assert not of(state | {"a": []}, ["a", "b", "c"], known)
-        assert not of(state | {"c": []}, ["a", "b", "c"], known)
+        assert of(state, ["a", "b", "c"], known) == []
+        assert of(state | {"a": []}, ["a", "b", "c"], known) == [0]
+        assert of(state | {"c": []}, ["a", "b", "c"], known) == [2]
+        assert of({}, ["a", "b", "c"], known) == [0, 1]
 
 
 class TestDrawing:

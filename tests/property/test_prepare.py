@@ -60,6 +60,11 @@ def test_facts_do_not_depend_on_what_was_seen_before(steps):
         fresh.refresh(states, now, streams)
         assert known.facts == fresh.facts
         assert known.rooms.tolist() == fresh.rooms.tolist()
+        columns = known.columns._asdict()
+        assert columns.pop("success_now").tolist() == [fact.lately.success for fact in fresh.facts]
+        assert columns.pop("slower").tolist() == [fact.lately.slower for fact in fresh.facts]
+        for name, column in columns.items():
+            assert column.tolist() == [getattr(fact, name) for fact in fresh.facts], name
 
 
 @given(STEPS)

@@ -11,13 +11,14 @@ COMPILED: bool = cython.compiled
 """Whether this runs compiled; all of the kernel is compiled or nothing."""
 
 
-def unchanged(states: dict[str, Any], names: list[str], known: list[Any]) -> bool:
-    """Whether the state of each name is the very object that `known` has in its place."""
+def replaced(states: dict[str, Any], names: list[str], known: list[Any]) -> list[int]:
+    """Which places hold a name whose state is another object than the one that `known` has there."""
     k: cython.Py_ssize_t
-    for k in range(len(names)):  # noqa: SIM110
+    found: list[int] = []
+    for k in range(len(names)):
         if states.get(names[k]) is not known[k]:
-            return False
-    return True
+            found.append(k)
+    return found
 
 
 def counts_of(counted: dict[str, int], names: list[str]) -> list[int]:

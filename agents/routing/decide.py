@@ -182,18 +182,22 @@ def _reserves(
     for step in plan:
         name = step.deployment
         p = position[name]
-        p99 = longest[p] if longest else P99_TOKENS_OUT
-        out = min(most or p99, p99, max_out[p])
+        out = longest[p] if longest else P99_TOKENS_OUT
+        # Comparisons: `min` is a call too.
+        if most and most < out:
+            out = most
+        if max_out[p] < out:
+            out = max_out[p]
         found[name] = -(-(price_in[p] * size_in + price_out[p] * out) // MILLION)
     return found
 
 
 def _numbers(setting: Setting, result: Ordered, balancer: str) -> list[str]:
-    winner, field = result.places[0], setting.field
-    _, _, cost, ms, success, _, quality, _ = setting.table[winner].tolist()
+    winner, field, pace = result.places[0], setting.field, setting.pace
+    cost, ms = setting.cost.item(winner), setting.ms.item(winner)
     sentences = [
         f"{field.names[winner]}: {nano_to_usd(round(cost)):.6f} USD a success, {ms:.0f} ms, "
-        f"success {success:.2f}, quality {quality:.2f}"
+        f"success {pace.success.item(winner):.2f}, quality {pace.qualities[winner]:.2f}"
     ]
     if result.replicas > 1:
         model = field.group[winner][0]

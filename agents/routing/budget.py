@@ -35,22 +35,27 @@ class Gate(NamedTuple):
 
 
 OPEN = Gate({}, ())
+GLOBAL = "global"
 CHEAPER_FROM, BATCH_UNTIL, STANDARD_UNTIL = 0.85, 0.95, 0.98
 """Spent shares: from where on the cheapest deployment serves, and up to where batch and standard priority are served."""
 
 
 class Budgets:
-    """Budgets by whom they bind: a tenant (or all), and those of providers and deployments."""
+    """Budgets by whom they bind: all callers or one tenant, and those of providers and deployments (`targets`)."""
 
     def __init__(self, budgets: Sequence[Budget]) -> None:
-        self.callers: dict[str, list[Priced]] = {}
-        self.targets: list[Priced] = []
-        for budget in budgets:
-            priced = Priced(budget, budget.limit_nano_usd)
-            if budget.scope.startswith(("provider:", "deployment:")):
-                self.targets.append(priced)
-            else:
-                self.callers.setdefault(budget.scope, []).append(priced)
+        priced = [Priced(budget, budget.limit_nano_usd) for budget in budgets]
+        self.targets = [one for one in priced if one.budget.scope.startswith(("provider:", "deployment:"))]
+        self._all = [one for one in priced if one.budget.scope == GLOBAL]
+        self._by_tenant: dict[str, list[Priced]] = {}
+        for one in priced:
+            kind, _, name = one.budget.scope.partition(":")
+            if kind == "tenant":
+                self._by_tenant.setdefault(name, [*self._all]).append(one)
+
+    def of(self, tenant: str) -> list[Priced]:
+        """Those that bind a tenant, the ones for all callers first."""
+        return self._by_tenant.get(tenant, self._all)
 
 
 budgets_of = by_identity(Budgets)
@@ -68,36 +73,37 @@ def gate(
     """What budgets leave open. Raises RequestError `budget_exhausted` or `throttled` where one of the caller's says
     reject. `zone`: the tenant's time zone, in which its own periods end; empty for UTC.
     """
-    if not budgets.callers and not budgets.targets:
+    binding = budgets.of(tenant)
+    if not binding and not budgets.targets:
         return OPEN
     closed: dict[int, int] = {}
     reasons: list[str] = []
     most_used, most_burn, throttling = 0.0, None, None
-    for scope in ("global", f"tenant:{tenant}"):
-        for priced in budgets.callers.get(scope, ()):
-            budget = priced.budget
-            spent = spend.spent(scope, budget.period, now)
-            used_up = spent + spend.reserved(scope) >= priced.limit
-            start, until = _bounds(budget.period, now // QUARTER, zone if scope != "global" else "")
-            if not used_up:
-                used = spent / priced.limit
-                # The first hundredth of a period says nothing about its pace.
-                burn = used / max((now - start) / (until - start), 0.01)
-                most_used, most_burn = max(most_used, used), max(most_burn or 0.0, burn)
-                if not _throttled(priority, used):
-                    continue
-                if budget.at_limit == "reject":
-                    throttling = throttling or (priced, until)
-                    continue
-                why = f"{priority} priority waits, the {_name(priced)} is used to {used:.0%}"
-            else:
-                if budget.at_limit == "reject":
-                    raise exhausted(f"The {_name(priced)} is used up", until, now)
-                why = f"the {_name(priced)} is used up"
-            reasons.append(f"only local deployments until {clock_text(until)}: {why}")
-            for position, tier in enumerate(compiled.tier):
-                if tier != LOCAL:
-                    closed[position] = max(until, closed.get(position, 0))
+    for priced in binding:
+        budget = priced.budget
+        scope = budget.scope
+        spent = spend.spent(scope, budget.period, now)
+        used_up = spent + spend.reserved(scope) >= priced.limit
+        start, until = _bounds(budget.period, now // QUARTER, zone if scope != GLOBAL else "")
+        if not used_up:
+            used = spent / priced.limit
+            # The first hundredth of a period says nothing about its pace.
+            burn = used / max((now - start) / (until - start), 0.01)
+            most_used, most_burn = max(most_used, used), max(most_burn or 0.0, burn)
+            if not _throttled(priority, used):
+                continue
+            if budget.at_limit == "reject":
+                throttling = throttling or (priced, until)
+                continue
+            why = f"{priority} priority waits, the {_name(priced)} is used to {used:.0%}"
+        else:
+            if budget.at_limit == "reject":
+                raise exhausted(f"The {_name(priced)} is used up", until, now)
+            why = f"the {_name(priced)} is used up"
+        reasons.append(f"only local deployments until {clock_text(until)}: {why}")
+        for position, tier in enumerate(compiled.tier):
+            if tier != LOCAL:
+                closed[position] = max(until, closed.get(position, 0))
     if throttling:
         raise _throttle(*throttling, priority, now)
     for priced in budgets.targets:

@@ -1,7 +1,7 @@
 """What a decision looked at beyond its estimates, as events keep it, and the decision made again from an event alone."""
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, cast
@@ -50,23 +50,26 @@ def inputs_of(setting: Setting, choice: Choice, result: Ordered, places: list[in
     names = INPUTS.get(choice.strategy, ())
     if result.replicas > 1:
         names += INPUTS.get(choice.balancer, ())
-    return b"".join([array("d", _column(setting, name, places)).tobytes() for name in names])
+    return b"".join([array("d", COLUMNS[name](places, setting)).tobytes() for name in names])
 
 
-def _column(setting: Setting, name: str, places: list[int]) -> list[float]:
-    pace, field = setting.pace, setting.field
-    match name:
-        case "p99_ms":
-            return picked(pace.p99_ms, places)
-        case "belief_sd":
-            spread = setting.belief[1].tolist() if setting.belief else [0.0] * len(field.members)
-            return [spread[k] for k in places]
-        case "response_ms":
-            return response_ms(places, setting)
-        case "tokens_this_minute":
-            return picked(pace.tokens, places)
-    tokens = setting.view.tokens_in_flight or {}
-    return [tokens.get(field.names[k], 0) for k in places]
+def _belief_sd(places: list[int], setting: Setting) -> list[float]:
+    return [0.0] * len(places) if setting.belief is None else picked(setting.belief[1].tolist(), places)
+
+
+def _tokens_in_flight(places: list[int], setting: Setting) -> list[float]:
+    tokens, names = setting.view.tokens_in_flight or {}, setting.field.names
+    return [tokens.get(names[k], 0) for k in places]
+
+
+COLUMNS: Mapping[str, Callable[[list[int], Setting], list[float]]] = {
+    P99_MS: lambda places, setting: picked(setting.pace.p99_ms, places),
+    BELIEF_SD: _belief_sd,
+    RESPONSE_MS: response_ms,
+    TOKENS_MINUTE: lambda places, setting: picked(setting.pace.tokens, places),
+    TOKENS_IN_FLIGHT: _tokens_in_flight,
+}
+"""What stands in each column of INPUTS, by place."""
 
 
 def remade(decided: RouteDecided, inforce: InForce) -> tuple[PlanStep, ...] | None:

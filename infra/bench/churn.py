@@ -3,11 +3,10 @@
 Kafka, worker, sink, simulators and the load each run in a process of their own. The load keeps --in-flight requests
 waiting for their answers, so that the calls' rate is their number divided by the latency of the providers (15 s).
 
-The window in which a request is known as a repeated one is half of --settle here, so that what it keeps is kept from the
-start; by default it is 10 minutes.
-
 Once a second: the resident memory of worker and sink from /proc, and the requests under way from the worker's /metrics.
-The first --settle seconds are left out: there the heap is filled for the first time. `worker_slope_mb_per_min` is the
+The first --settle seconds are left out: there the heap is filled for the first time, and what is kept by the minute grows
+until its window is full, of which health's is the longest in a worker (15 minutes). The window in which a request is known
+as a repeated one, by default 10 minutes, is half of --settle here. `worker_slope_mb_per_min` is the
 least-squares slope of all samples after that; `worker_slope_mb_per_min_half` the same of their second half alone, which a
 heap that is still filling makes smaller and a leak does not. `worker_rss_mb` is the highest sample, units of 1e6 bytes.
 `sink_` names the same of the sink, whose engine maps 270 MB of itself and merges what was written now and then.
@@ -185,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="example: python -m infra.bench.churn --minutes 10 --json churn.json",
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="measured window (default 10)")
-    parser.add_argument("--settle", type=float, default=180.0, help="seconds before it (default 180)")
+    parser.add_argument("--settle", type=float, default=960.0, help="seconds before it (default 960)")
     parser.add_argument("--in-flight", type=int, default=1_000, help="requests under way (default 1000)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     given = parser.parse_args(argv)

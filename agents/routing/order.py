@@ -48,7 +48,7 @@ def ordered(setting: Setting, choice: Choice, most: int, recorded: Column | None
     explored = strategy.draw(setting, scores, start, leaders) if strategy.draw else None
     winner = places[0]
     if explored is not None:
-        share = explored.share.tolist()
+        share = explored.share
         propensities = share + [0.0] * (len(field.members) - leaders)
         winner = explored.winner
         reasons = (_explored(setting, winner, ranking[0], share[winner]),)

@@ -30,7 +30,7 @@ class Pace:
     `success_sd` and the relative `cost_spread`, `time_spread` are one standard deviation. `success_now`, `slower`: as
     Lately has them, `hold`: the share of `success` that holds now. `realised`: what calls of the task came to against
     these estimates as they hold now, None where none was made, and `realised_in` x tokens in + `realised_out` in cost.
-    `sums` and its kin: memos of the utilities.
+    `sums` and its kin: memos of the utilities; `doubts`: of their standard deviations.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Pace:
         self.sums: dict[object, Any] = {}
         self.sums_now: dict[object, Any] = {}
         self.sums_realised: dict[object, Any] = {}
+        self.doubts: dict[float, Table] = {}
         self.realised: Ratios | None = None
         if realised is not None:
             seen = ratios(realised, at, success, told.first_ms, told.token_ms, wanted)

@@ -20,7 +20,7 @@ from agents.routing import kernel
 from agents.routing.estimates import RECORDED
 from agents.routing.kernel.columns import Rates, crowding, record, speeds, utilities, values_at
 from agents.routing.kernel.confidence import confidence
-from agents.routing.kernel.drawing import drawn, mixed
+from agents.routing.kernel.drawing import contests, drawn, mixed
 from agents.routing.kernel.lookup import any_reached, counts_of, gathered, picked, replaced
 from agents.routing.kernel.ranking import lowest, ranked
 
@@ -199,6 +199,20 @@ class TestDrawing:
         found = [drawn([1.0, 0.0, 3.0], [5, 6, 7], seed) for seed in range(20_000)]
         assert found.count(6) == 0
         assert found.count(7) / len(found) == pytest.approx(0.75, abs=0.02)
+
+    @given(st.data(), st.integers(1, 40), st.integers(1, 64))
+    def test_who_wins_draws_is_the_same_as_it_stands(self, data: st.DataObject, size: int, draws: int) -> None:
+        few = st.integers(-3, 3).map(float) | st.floats(-1, 1, width=32)
+        scores, spreads = (data.draw(arrays(np.float32, size, elements=few)) for _ in range(2))
+        normals = np.random.default_rng(size).standard_normal(draws * size).astype(np.float32)
+        winner, won = contests(scores, spreads, normals, draws)
+        assert (winner, won) == PLAIN["drawing"].contests(scores, spreads, normals, draws)
+        assert sum(won) == draws
+        assert won[winner] > 0
+
+    def test_of_equals_the_first_wins_a_draw(self) -> None:
+        level = np.zeros(3, dtype=np.float32)
+        assert contests(level, level, np.ones(6, dtype=np.float32), 2) == (0, [2, 0, 0])
 
 
 @given(st.lists(st.tuples(NUMBER, st.floats(0, 10, width=32)), min_size=1, max_size=7))

@@ -52,7 +52,7 @@ def _doubt(setting: Setting) -> Table:
         if len(pace.doubts) >= SUMS_KEPT:
             pace.doubts.clear()
         # Calls tell nothing about quality; feedback does, and has moved the estimate already.
-        doubted = (weight * setting.field.quality_doubt) ** 2
+        doubted = (weight * setting.field.quality_sd) ** 2
         variance = PRIOR_SPREAD**2 if pace.realised is None else pace.realised.variance
         known = pace.doubts[weight] = np.sqrt(variance + doubted).astype("<f4")
     return known

@@ -4,7 +4,6 @@ That order makes every tie fall to the lower id, so the order of the catalog fil
 in these lists, an *index* a place in the catalog, as events name it.
 """
 
-from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +63,6 @@ class Compiled:
         self.weight = [deployment.weight for deployment in self.deployments]
         self.group = [(deployment.model, deployment.fallback_tier) for deployment in self.deployments]
         self.lane = [(deployment.provider, deployment.credentials) for deployment in self.deployments]
-        sizes = Counter(self.group)
-        self.replicated = [sizes[group] > 1 for group in self.group]
         self.limits = [deployment.limits for deployment in self.deployments]
         self.by_model: dict[str, list[int]] = {}
         for position, model in enumerate(self.models):

@@ -7,6 +7,7 @@ import numpy as np
 from agents.routing.admit import Admitted, admit
 from agents.routing.compiled import EMERGENCY, Compiled
 from agents.routing.filters import Reason, Unavailable
+from agents.routing.kernel.kin import Kin
 from agents.routing.pace import Pace
 from agents.routing.profile import Profile
 from agents.routing.sentences import left_out
@@ -22,7 +23,7 @@ class Field:
 
     `bounds`: places (start, end) of each block, best block first, and `tiers` the same as events say it. `groups`:
     replicas of the first block by group.
-    `names`, `group`, `weight`, `lane`, `replicated`, `offer`: by place. `paces`: memo of the numbers that health changes.
+    `names`, `group`, `weight`, `offer`: by place; `kin`: who is whose replica. `paces`: memo of the numbers that health changes.
     """
 
     def __init__(self, compiled: Compiled, view: RoutingView, profile: Profile, out: Unavailable, admitted: Admitted,
@@ -36,13 +37,11 @@ class Field:
         blocks = [block[position] for position in self.members]
         starts = [k for k in range(len(blocks)) if k == 0 or blocks[k] != blocks[k - 1]]
         self.bounds = list(zip(starts, [*starts[1:], len(blocks)][: len(starts)], strict=True))
-        self.blocks = blocks
         self.at = np.array(self.members, dtype=np.intp)
         self.names = [compiled.ids[position] for position in self.members]
         self.group = [compiled.group[position] for position in self.members]
         self.weight = [compiled.weight[position] for position in self.members]
-        self.lane = [compiled.lane[position] for position in self.members]
-        self.replicated = [compiled.replicated[position] for position in self.members]
+        self.kin = Kin(self.group, [compiled.lane[position] for position in self.members], blocks)
         self.groups: dict[tuple[str, str], list[int]] = {}
         for k in range(*self.bounds[0]) if self.bounds else ():
             self.groups.setdefault(self.group[k], []).append(k)
@@ -55,8 +54,7 @@ class Field:
         self.offer = compiled.offer.at(self.at)
         self.limited = bool(self.offer.per_call.any())
         self.quality = np.array(profile.quality)[self.at]
-        self.quality_sd = [profile.quality_sd[position] for position in self.members]
-        self.quality_doubt = np.array(self.quality_sd)
+        self.quality_sd = np.array(profile.quality_sd)[self.at]
         self.paces: dict[tuple[object, ...], Pace] = {}
         self.excluded = _excluded(compiled, profile, out, misfits, admitted)
         self.left_out = _left_out(compiled, view, profile, out, misfits, admitted)

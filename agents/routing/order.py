@@ -68,10 +68,10 @@ def ordered(setting: Setting, choice: Choice, most: int, recorded: Column | None
         places += strategy.rank(setting, scores, start, end)
     sure = 1.0
     if leaders > 1 and recorded is None:
-        contest = [winner, *_rivals(setting, ranking, winner)]
+        contest = [winner, *field.kin.rivals(ranking, winner, RIVALS)]
         sure = confidence(values_at(scores, contest), strategy.spread(setting, contest))
     if most > 1 and len(places) > 2:
-        _spread_lanes(setting, places, most)
+        field.kin.spread_lanes(places, most)
     return Ordered(places, leaders, scores, replicas, turn_key, turn, sure, propensities, reasons)
 
 
@@ -124,35 +124,6 @@ def _not_explored(setting: Setting) -> str:
     if not may_explore(setting):
         return "adaptive: exploring is not allowed here, the highest mean was taken"
     return "adaptive: nobody to choose from"
-
-
-def _rivals(setting: Setting, order: list[int], winner: int) -> list[int]:
-    """The next in rank that are no replicas of the winner."""
-    group = setting.field.group
-    own = group[winner]
-    rivals = []
-    for k in order:
-        if group[k] != own:
-            rivals.append(k)
-            if len(rivals) == RIVALS:
-                break
-    return rivals
-
-
-def _spread_lanes(setting: Setting, places: list[int], most: int) -> None:
-    """Give a step to a replica of another provider or credential than those before it, where there is one."""
-    field = setting.field
-    lane, group, blocks = field.lane, field.group, field.blocks
-    used = {lane[places[0]]}
-    for step in range(1, min(most, len(places))):
-        here = places[step]
-        if lane[here] in used and field.replicated[here]:
-            for later in range(step + 1, len(places)):
-                other = places[later]
-                if group[other] == group[here] and lane[other] not in used and blocks[other] == blocks[here]:
-                    places.insert(step, places.pop(later))
-                    break
-        used.add(lane[places[step]])
 
 
 def plan_of(field: Field, places: list[int], fallback: bool, most: int) -> tuple[PlanStep, ...]:

@@ -19,6 +19,7 @@ from agents.routing.estimates import (
 from agents.routing.evidence import Ratios, ratios
 from agents.routing.experience import Realised
 from agents.routing.kernel.columns import Rates
+from agents.routing.kernel.confidence import Spreads
 from agents.routing.learned import Columns
 
 
@@ -27,9 +28,9 @@ class Pace:
     what the rest is reckoned from.
 
     `times`, `tokens`, `p99_ms`: of `told`, as lists; `latest_ms`: `p99_ms`, infinite where too few calls tell it.
-    `success_sd` and the relative `cost_spread`, `time_spread` are one standard deviation. `success_now`, `slower`: as
-    Lately has them, `hold`: the share of `success` that holds now. `realised`: what calls of the task came to against
-    these estimates as they hold now, None where none was made, and `realised_in` x tokens in + `realised_out` in cost.
+    `spreads`: standard deviations, `success_sd` one of them. `success_now`, `slower`: as Lately has them, `hold`: the
+    share of `success` that holds now. `realised`: what calls of the task came to against these estimates as they hold now,
+    None where none was made, and `realised_in` x tokens in + `realised_out` in cost.
     `sums` and its kin: memos of the utilities; `doubts`: of their standard deviations.
     """
 
@@ -39,6 +40,7 @@ class Pace:
         offer: Offer,
         at: Any,
         quality: Column,
+        quality_sd: Column,
         wanted: Any,
         length_sd: Any,
         factors: Any,
@@ -59,9 +61,9 @@ class Pace:
         self.tokens: list[float] = told.tokens.tolist()
         self.p99_ms: list[float] = told.p99_ms.tolist()
         self.latest_ms = latest_ms(told.p99_ms)
-        self.success_sd: list[float] = told.success_sd.tolist()
-        self.cost_spread: list[float] = np.hypot(told.success_sd / success, length_sd).tolist()
-        self.time_spread: list[float] = told.time_spread.tolist()
+        cost_spread = np.hypot(told.success_sd / success, length_sd)
+        self.spreads = Spreads(cost_spread, told.time_spread, quality_sd, told.success_sd)
+        self.success_sd = told.success_sd
         self.success_now, self.slower = told.success_now, told.slower
         self.hold: Column = self.success_now / success
         self.template = np.zeros((len(ms), len(ESTIMATE_FIELDS)), dtype="<f4")

@@ -13,6 +13,7 @@ from agents.routing.choice import Choice
 from agents.routing.compiled import Compiled, compiled
 from agents.routing.estimates import COST, ESTIMATE_FIELDS, LOWER, MS, QUALITY, SCORE, SUCCESS, TOKENS_IN
 from agents.routing.field import Field
+from agents.routing.kernel.kin import Kin
 from agents.routing.kernel.lookup import picked
 from agents.routing.order import Ordered, ordered, plan_of
 from agents.routing.pace import Pace, latest_ms
@@ -94,16 +95,15 @@ class _Field(Field):
         ends = np.cumsum([block.size for block in blocks]).tolist()
         self.members = members
         self.bounds = list(zip([0, *ends], ends, strict=False))
-        self.blocks = [number for number, block in enumerate(blocks) for _ in range(block.size)]
+        of_block = [number for number, block in enumerate(blocks) for _ in range(block.size)]
         self.names = [catalog.ids[p] for p in members]
         self.group = [catalog.group[p] for p in members]
         self.weight = [catalog.weight[p] for p in members]
-        self.lane = [catalog.lane[p] for p in members]
-        self.replicated = [catalog.replicated[p] for p in members]
+        self.kin = Kin(self.group, [catalog.lane[p] for p in members], of_block)
         self.groups = {}
         for k in range(*self.bounds[0]):
             self.groups.setdefault(self.group[k], []).append(k)
-        self.steps = [PlanStep(name, blocks[number].tier) for name, number in zip(self.names, self.blocks, strict=True)]
+        self.steps = [PlanStep(name, blocks[number].tier) for name, number in zip(self.names, of_block, strict=True)]
 
 
 class _Pace(Pace):

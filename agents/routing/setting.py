@@ -102,7 +102,7 @@ def setting_of(
         factor = 1.0 if priced is None else np.array(priced)
         realised = compiled.experience.realised(task)
         health = compiled.learned.at(field.at)
-        pace = Pace(health, field.offer, field.at, field.quality, wanted, length_sd, factor, realised)
+        pace = Pace(health, field.offer, field.at, field.quality, field.quality_sd, wanted, length_sd, factor, realised)
         field.paces[key] = pace
     loads = gathered(busy, field.members) if busy and field.limited else None
     table, cost, ms = pace.estimates(size_in, loads)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agents.routing.adaptive import Explored, believed, explored
 from agents.routing.estimates import Column
+from agents.routing.kernel.columns import values_at
 from agents.routing.kernel.ranking import ranked
 from agents.routing.setting import Setting
 from agents.routing.utility import utility, utility_spreads
@@ -54,28 +55,24 @@ def by_load(setting: Setting, scores: Column, start: int, end: int) -> list[int]
     return ranked(scores, start, end, setting.crowding())
 
 
-def cost_spreads(setting: Setting, places: list[int]) -> list[float]:
-    cost, spread = setting.cost, setting.pace.cost_spread
-    return [cost.item(k) * spread[k] for k in places]
-
-
-def time_spreads(setting: Setting, places: list[int]) -> list[float]:
-    ms, spread = setting.ms, setting.pace.time_spread
-    return [ms.item(k) * spread[k] for k in places]
-
-
 STRATEGIES: dict[str, Strategy] = {
-    "cost": Strategy(lambda setting: -setting.cost, by_cost, cost_spreads),
-    "speed": Strategy(lambda setting: -setting.ms, by_score, time_spreads),
+    "cost": Strategy(
+        lambda setting: -setting.cost,
+        by_cost,
+        lambda setting, places: setting.pace.spreads.of_cost(setting.cost, places),
+    ),
+    "speed": Strategy(
+        lambda setting: -setting.ms, by_score, lambda setting, places: setting.pace.spreads.of_time(setting.ms, places)
+    ),
     "quality": Strategy(
         lambda setting: setting.pace.quality,
         by_quality,
-        lambda setting, places: [setting.field.quality_sd[k] for k in places],
+        lambda setting, places: values_at(setting.field.quality_sd, places),
     ),
     "reliability": Strategy(
         lambda setting: setting.pace.lower,
         by_reliability,
-        lambda setting, places: [setting.pace.success_sd[k] for k in places],
+        lambda setting, places: values_at(setting.pace.success_sd, places),
     ),
     "load_balanced": Strategy(lambda setting: setting.free(), by_load, lambda setting, places: [0.0] * len(places)),
     "weighted": Strategy(utility, by_score, utility_spreads),

@@ -1,7 +1,6 @@
 """Utilities on fixed scales, so that a third deployment never turns the order of two others."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from agents.routing.estimates import Column
@@ -47,18 +46,11 @@ def scaled(setting: Setting, cost: Any, ms: Any, success: Any, sums: dict[object
     return utility_by_place
 
 
-def utility_spreads(setting: Setting, places: Sequence[int]) -> list[float]:
+def utility_spreads(setting: Setting, places: list[int]) -> list[float]:
     """One standard deviation of the utility at each of the places."""
-    get, pace, ms, target_ms = setting.weights.get, setting.pace, setting.ms, setting.target_ms
-    cost, speed, reliability = get("cost", 0.0) / (DECADES * math.log(10)), get("speed", 0.0), get("reliability", 0.0)
-    quality, quality_sd = get("quality", 0.0), setting.field.quality_sd
-    spreads = []
-    for k in places:
-        wait = 0.0
-        if speed:
-            late = ms.item(k) / target_ms
-            wait = speed * late * pace.time_spread[k] / (1 + late) ** 2
-        spreads.append(
-            math.hypot(cost * pace.cost_spread[k], wait, quality * quality_sd[k], reliability * pace.success_sd[k])
-        )
+    get = setting.weights.get
+    spreads: list[float] = setting.pace.spreads.of_utility(
+        setting.ms, places, get("cost", 0.0) / DECADES, get("speed", 0.0), get("quality", 0.0), get("reliability", 0.0),
+        setting.target_ms,
+    )  # fmt: skip
     return spreads

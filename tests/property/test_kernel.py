@@ -19,8 +19,9 @@ from hypothesis.extra.numpy import arrays
 from agents.routing import kernel
 from agents.routing.estimates import RECORDED
 from agents.routing.kernel.columns import Rates, crowding, record, speeds, utilities, values_at
-from agents.routing.kernel.confidence import confidence
+from agents.routing.kernel.confidence import Spreads, confidence
 from agents.routing.kernel.drawing import contests, drawn, mixed
+from agents.routing.kernel.kin import Kin, numbered
 from agents.routing.kernel.lookup import any_reached, counts_of, gathered, picked, replaced
 from agents.routing.kernel.ranking import lowest, ranked
 
@@ -213,6 +214,65 @@ class TestDrawing:
     def test_of_equals_the_first_wins_a_draw(self) -> None:
         level = np.zeros(3, dtype=np.float32)
         assert contests(level, level, np.ones(6, dtype=np.float32), 2) == (0, [2, 0, 0])
+
+
+class TestKin:
+    FIELDS = st.integers(1, 40).flatmap(
+        lambda size: st.tuples(
+            *(st.lists(st.sampled_from(names), min_size=size, max_size=size) for names in ("abc", "xyz", "12")),
+            st.permutations(range(size)),
+        )
+    )
+
+    def test_equal_names_have_equal_numbers(self) -> None:
+        assert numbered([("m", 1), "a", ("m", 1)]).tolist() == [0, 1, 0]
+
+    @given(FIELDS, st.integers(1, 8))
+    def test_rivals_are_the_next_of_other_groups(self, drawn: tuple[Any, ...], most: int) -> None:
+        group, lane, block, order = drawn
+        for kind in (Kin, PLAIN["kin"].Kin):
+            found = kind(group, lane, block).rivals(order, order[0], most)
+            assert found == [k for k in order if group[k] != group[order[0]]][:most]
+
+    @given(FIELDS, st.integers(1, 8))
+    def test_a_lane_is_left_where_a_replica_of_the_block_allows(self, drawn: tuple[Any, ...], most: int) -> None:
+        group, lane, block, order = drawn
+        places, plain = list(order), list(order)
+        Kin(group, lane, block).spread_lanes(places, most)
+        PLAIN["kin"].Kin(group, lane, block).spread_lanes(plain, most)
+        assert places == plain
+        # Who is replaced is so by a replica of the same block, and nobody is lost.
+        assert sorted(places) == sorted(order)
+        assert places[0] == order[0]
+        for step in range(1, min(most, len(places))):
+            here, used = places[step], {lane[k] for k in places[:step]}
+            alike = [k for k in places[step:] if group[k] == group[here] and block[k] == block[here]]
+            assert lane[here] not in used or all(lane[k] in used for k in alike)
+
+    def test_the_second_try_is_at_another_provider(self) -> None:
+        places = [0, 1, 2]
+        Kin("mmm", ["openai", "openai", "azure"], [0, 0, 0]).spread_lanes(places, 3)
+        assert places == [0, 2, 1]
+
+
+class TestSpreads:
+    @given(
+        st.integers(1, 40).flatmap(lambda size: columns(size, *[SHARE] * 4, POSITIVE)), st.data(),
+        st.lists(SHARE, min_size=4, max_size=4),
+    )  # fmt: skip
+    def test_at_these_places(self, drawn: tuple[Any, ...], data: st.DataObject, weights: list[float]) -> None:
+        *sds, column = drawn
+        cost, time, quality, success = sds
+        at = data.draw(st.lists(st.integers(0, len(column) - 1)))
+        ours, plain = Spreads(*sds), PLAIN["confidence"].Spreads(*sds)
+        assert ours.of_cost(column, at) == (column * cost)[at].tolist() == plain.of_cost(column, at)
+        assert ours.of_time(column, at) == (column * time)[at].tolist() == plain.of_time(column, at)
+        decade, speed, good, sure = weights
+        late = column / 5_000
+        parts = decade / math.log(10) * cost, speed * late * time / (1 + late) ** 2, good * quality, sure * success
+        found = ours.of_utility(column, at, *weights, 5_000.0)
+        assert found == pytest.approx(np.sqrt(sum(part**2 for part in parts))[at].tolist())
+        assert found == plain.of_utility(column, at, *weights, 5_000.0)
 
 
 @given(st.lists(st.tuples(NUMBER, st.floats(0, 10, width=32)), min_size=1, max_size=7))

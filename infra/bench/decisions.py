@@ -13,11 +13,11 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -38,29 +38,49 @@ LIVE_EVERY = 50
 """Decisions between two snapshots of everything: half a second at 100 a second."""
 
 
-def percentiles(took_ns: list[int], high: int = 99) -> tuple[float, float]:
-    """p50 and p99 (or another, in percent) in microseconds: of five parts, in the order of time, the least of each.
+Part = list[int]
+"""CPU times of one stretch of decisions, ns."""
+
+
+def least(parts: list[Part], high: int = 99) -> tuple[float, float]:
+    """p50 and p99 (or another, in percent) in microseconds, of the parts the least of each.
 
     CPU time of a shared machine includes what a neighbour takes from its caches and clock; a part may be free of it.
     """
+    ordered = [sorted(part) for part in parts]
+    return min(part[len(part) // 2] for part in ordered) / 1000, min(
+        part[len(part) * high // 100] for part in ordered
+    ) / 1000
+
+
+def percentiles(took_ns: list[int], high: int = 99) -> tuple[float, float]:
+    """`least` of five parts, in the order of time."""
     size = max(1, len(took_ns) // PARTS)
-    parts = [sorted(took_ns[start : start + size]) for start in range(0, size * min(PARTS, len(took_ns)), size)]
-    return min(part[size // 2] for part in parts) / 1000, min(part[size * high // 100] for part in parts) / 1000
+    return least([took_ns[start : start + size] for start in range(0, size * min(PARTS, len(took_ns)), size)], high)
 
 
-def timed(rounds: int, call: Callable[[int], object], between: Callable[[int], None]) -> tuple[float, float]:
-    """Thread CPU of `call`, the first fifth of the rounds left out. `between` changes the world, unmeasured."""
-    took = []
-    gc.collect()
-    for number in range(rounds):
-        between(number)
-        started = time.thread_time_ns()
-        call(number)
-        took.append(time.thread_time_ns() - started)
-    return percentiles(took[rounds // 5 :])
+def timed(rounds: int, call: Callable[[int], object], between: Callable[[int], None]) -> Iterator[Part]:
+    """Thread CPU of `call` in five parts, the first fifth of each left out. `between` changes the world, unmeasured."""
+    size = rounds // PARTS
+    for start in range(0, PARTS * size, size):
+        took = []
+        gc.collect()
+        for number in range(start, start + size):
+            between(number)
+            started = time.thread_time_ns()
+            call(number)
+            took.append(time.thread_time_ns() - started)
+        yield took[size // 5 :]
 
 
-def turnout(size: int, strategy: str, rounds: int) -> tuple[float, float]:
+def in_turns(series: dict[str, Iterator[Part]]) -> dict[str, list[Part]]:
+    """The parts of each series, taken in turns: what disturbs the machine for a second is not all that one of them saw."""
+    taken = list(zip(*series.values(), strict=True))
+    return {name: list(parts) for name, parts in zip(series, zip(*taken, strict=True), strict=True)}
+
+
+def turnout(size: int, strategy: str, rounds: int) -> Iterator[Part]:
+    """Decisions over `size` deployments."""
     rng = random.Random(size)
     view = world(size, rng)
     names = list(view.in_flight)
@@ -92,15 +112,11 @@ def turnout(size: int, strategy: str, rounds: int) -> tuple[float, float]:
     return timed(rounds, call, change)
 
 
-class Live(NamedTuple):
-    """CPU in microseconds: of a decision, and of taking in new snapshots of all deployments, p50 each and p99."""
+def live(size: int, strategy: str, rounds: int, intake: list[int]) -> Iterator[Part]:
+    """As on the loop: health and what was learned of every deployment are other objects every half second.
 
-    decision: tuple[float, float]
-    intake: tuple[float, float]
-
-
-def live(size: int, strategy: str, rounds: int) -> Live:
-    """As on the loop: health and what was learned of every deployment are other objects every half second."""
+    What taking the snapshots in costs goes to `intake`, ns.
+    """
     rng = random.Random(size)
     view = world(size, rng)
     deployments = view.inforce.configuration.catalog.deployments
@@ -109,7 +125,6 @@ def live(size: int, strategy: str, rounds: int) -> Live:
     healths: Any = view.health
     experience: Any = view.learned
     in_flight: Any = view.in_flight
-    intake: list[int] = []
 
     def change(number: int) -> None:
         in_flight[rng.choice(deployments).id] = rng.randint(0, 20)
@@ -138,8 +153,7 @@ def live(size: int, strategy: str, rounds: int) -> Live:
         now = NOW + number * 10_000
         return decide(requests[number % 50], "acme", view, now=now, deadline_at=now + 60 * MICROS_PER_S, seed=number)
 
-    took = timed(rounds, call, change)
-    return Live(took, percentiles(intake[len(intake) // 5 :]))
+    return timed(rounds, call, change)
 
 
 def task_us(rounds: int) -> tuple[float, float]:
@@ -184,6 +198,30 @@ def compare(figures: dict[str, float], theirs: dict[str, tuple[float, float]]) -
         )
 
 
+def empty(lasting_us: float, rounds: int) -> Iterator[Part]:
+    """A loop over nothing, about as long as a decision: its p99 is the machine's, not the decision's."""
+    steps = 1_000
+
+    def call(_: int) -> None:
+        for _ in range(steps):
+            pass
+
+    p50, _ = least(list(timed(rounds, call, lambda _: None)))
+    steps = round(steps * lasting_us / p50)
+    return timed(rounds, call, lambda _: None)
+
+
+def report(figures: dict[str, float], world: str, taken: dict[str, list[Part]]) -> None:
+    """Add and print p50 and p99 of each strategy, and the slowest of those without draws as `turnout`."""
+    each = {strategy: least(parts) for strategy, parts in taken.items()}
+    for strategy, (p50, p99) in each.items():
+        figures[f"{strategy}_{world}_p50_us"], figures[f"{strategy}_{world}_p99_us"] = p50, p99
+        print(f"{world.replace('_', ' '):>7} deployments  {strategy:14} p50 {p50:7.1f} us  p99 {p99:7.1f} us")
+    others = [took for strategy, took in each.items() if strategy != "adaptive"]
+    figures[f"turnout_{world}_p50_us"] = max(p50 for p50, _ in others)
+    figures[f"turnout_{world}_p99_us"] = max(p99 for _, p99 in others)
+
+
 def main(given: argparse.Namespace) -> None:
     figures: dict[str, float] = {"compiled": float(COMPILED)}
     print(
@@ -192,24 +230,15 @@ def main(given: argparse.Namespace) -> None:
         else "the kernel runs as it stands: `make install` compiles it where a C compiler is"
     )
     for size in SIZES:
-        each = {strategy: turnout(size, strategy, given.rounds) for strategy in STRATEGIES}
-        for strategy, (p50, p99) in each.items():
-            figures[f"{strategy}_{size}_p50_us"], figures[f"{strategy}_{size}_p99_us"] = p50, p99
-            print(f"{size:4} deployments  {strategy:14} p50 {p50:7.1f} us  p99 {p99:7.1f} us")
-        others = [took for strategy, took in each.items() if strategy != "adaptive"]
-        figures[f"turnout_{size}_p50_us"] = max(p50 for p50, _ in others)
-        figures[f"turnout_{size}_p99_us"] = max(p99 for _, p99 in others)
-    steady = {strategy: live(50, strategy, given.rounds) for strategy in STRATEGIES}
-    for strategy, found in steady.items():
-        (p50, p99), (intake, _) = found
-        figures[f"{strategy}_50_live_p50_us"], figures[f"{strategy}_50_live_p99_us"] = p50, p99
-        print(
-            f"  50 live         {strategy:14} p50 {p50:7.1f} us  p99 {p99:7.1f} us  snapshots {intake:7.1f} us each time"
-        )
-    others = [found.decision for strategy, found in steady.items() if strategy != "adaptive"]
-    figures["turnout_50_live_p50_us"] = max(p50 for p50, _ in others)
-    figures["turnout_50_live_p99_us"] = max(p99 for _, p99 in others)
-    figures["turnout_50_live_intake_us"] = max(found.intake[0] for found in steady.values())
+        report(figures, f"{size}", in_turns({name: turnout(size, name, given.rounds) for name in STRATEGIES}))
+    intake: list[int] = []
+    report(figures, "50_live", in_turns({name: live(50, name, given.rounds, intake) for name in STRATEGIES}))
+    figures["turnout_50_live_intake_us"], _ = percentiles(intake)
+    print(f"snapshots of 50 deployments taken in: {figures['turnout_50_live_intake_us']:.1f} us each time")
+    figures["empty_50_p50_us"], figures["empty_50_p99_us"] = least(
+        list(empty(figures["turnout_50_p50_us"], given.rounds))
+    )
+    print(f"a loop of that length that does nothing: p99 {figures['empty_50_p99_us']:.1f} us")
     figures["task_p50_us"], figures["task_p95_us"] = task_us(given.rounds)
     if given.litellm is None:
         print(f"the reference is absent: {INSTALL}")

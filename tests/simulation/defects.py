@@ -71,7 +71,8 @@ class ForgetsIds(Claims):
     """An id that is under way or answered is served like any other."""
 
     def claim(self, identity: Any, source: Any, now: int) -> Any:
-        self._ids.clear()
+        self._running.clear()
+        self._final.keep(lambda _: False)
         return super().claim(identity, source, now)
 
 

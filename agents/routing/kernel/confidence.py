@@ -42,6 +42,18 @@ def confidence(means: list[float], spreads: list[float]) -> float:
     return round((4 * at_mean + below + above) / 6, 4)
 
 
+@cython.cfunc
+def relative(values: cython.double[::1], spreads: cython.double[::1], places: list[int]) -> list[float]:
+    """The spreads at these places, which are relative to the values there."""
+    k: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    found: list[float] = []
+    for at in range(len(places)):
+        k = places[at]
+        found.append(float(values[k] * spreads[k]))
+    return found
+
+
 @cython.cclass
 class Spreads:
     """One standard deviation by place: of cost and time relative to them, of quality and success."""
@@ -56,23 +68,11 @@ class Spreads:
 
     def of_cost(self, costs: cython.double[::1], places: list[int]) -> list[float]:
         """Of the costs at these places."""
-        k: cython.Py_ssize_t
-        at: cython.Py_ssize_t
-        found: list[float] = []
-        for at in range(len(places)):
-            k = places[at]
-            found.append(float(costs[k] * self.cost[k]))
-        return found
+        return relative(costs, self.cost, places)
 
     def of_time(self, times: cython.double[::1], places: list[int]) -> list[float]:
         """Of the times at these places."""
-        k: cython.Py_ssize_t
-        at: cython.Py_ssize_t
-        found: list[float] = []
-        for at in range(len(places)):
-            k = places[at]
-            found.append(float(times[k] * self.time[k]))
-        return found
+        return relative(times, self.time, places)
 
     def of_utility(
         self, times: cython.double[::1], places: list[int], decade: float, speed: float, quality: float, success: float,

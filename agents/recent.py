@@ -11,8 +11,8 @@ PARTS = 4
 class Recent(Generic[K, V]):
     """Entries count for `window` after they were put; times are whole numbers of any unit, and may come out of order.
 
-    They stand in a few dicts by when they came, each of which goes as a whole. One dict that loses its oldest entry for each
-    new one keeps their places until it is built anew, a few windows later: it grows all the while.
+    They stand in a few dicts by when they came, each of which goes as a whole: one dict that loses its oldest entry for each
+    new one keeps room for three windows of them, and is built anew beside itself every two.
     """
 
     def __init__(self, window: int) -> None:

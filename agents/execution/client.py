@@ -15,6 +15,7 @@ import httpx
 
 from agents.execution import classify
 from agents.execution.credentials import Credentials
+from agents.execution.frames import forget_frames
 from agents.execution.headroom import headroom_of
 from agents.execution.outcome import Answer, Failed, Outcome, Succeeded, Trouble
 from agents.execution.streaming import OnDelta, Stream
@@ -207,7 +208,7 @@ async def _sent(ready: _Ready) -> httpx.Response | Failed:
         async with asyncio.timeout_at(min(limit, ready.deadline)) as timer:
             return await ready.target.transport.handle_async_request(ready.request)
     except Exception as error:
-        _forget_frames(error)
+        forget_frames(error)
         latency_ms = (clock() - ready.started) * 1_000
         if isinstance(error, TimeoutError) and timer.expired():
             return classify.late(0, _NO_HEADERS, own=limit <= ready.deadline, latency_ms=latency_ms)
@@ -225,7 +226,7 @@ async def _answered(
         async with asyncio.timeout_at(min(ready.end, ready.deadline)) as timer:
             body = await _read(response, headers)
     except Exception as error:
-        _forget_frames(error)
+        forget_frames(error)
         # Any other status has said it all; its explanation broke off.
         if status == 200:
             latency_ms = (clock() - ready.started) * 1_000
@@ -253,13 +254,6 @@ async def _answered(
         first_token_ms=0.0,
         model=read.model,
     )
-
-
-def _forget_frames(error: BaseException | None) -> None:
-    """A failed call's exceptions hold the frames that hold them: only the collector would free those, much later."""
-    while error is not None and error.__traceback__ is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 async def _closed(response: httpx.Response) -> None:

@@ -9,6 +9,7 @@ import httpx
 
 from agents.execution import classify
 from agents.execution.assembly import Assembly, Delta
+from agents.execution.frames import forget_frames
 from agents.execution.outcome import Failed, Outcome, Succeeded, Trouble
 from agents.execution.providers import Chunks
 from agents.execution.sse import Event, Events
@@ -83,6 +84,7 @@ class Stream:
                         return piece
                 return b""
         except Exception as error:
+            forget_frames(error)
             if not (isinstance(error, TimeoutError) and limit.expired()):
                 # After sending and a 200 the rest of the answer is missing, whatever broke.
                 return classify.interrupted(200, self.headers, latency_ms=self._ms())
